@@ -1,0 +1,1 @@
+"""The driver: reads a sweep, plans its cells, schedules them on Ray, writes Parquet. Never loads torch."""
