@@ -14,8 +14,8 @@ Status = Literal["ok", "failed", "oom", "timeout", "lost", "skipped"]
 class Record(BaseModel):
     """A frozen, keyword-only record; the string under a field is its documentation everywhere.
 
-    The same sentence ends up in the Parquet column's metadata and in `docs/columns.md`. A record refuses unknown keys, so
-    that a figure cannot be dropped on its way, and takes JSON's own spellings of infinity and NaN as errors.
+    The same sentence ends up in the Parquet column's metadata and in `docs/columns.md`. A record refuses unknown
+    keys, so that a figure cannot be dropped on its way, and takes infinity and NaN as errors.
     """
 
     model_config = ConfigDict(

@@ -19,7 +19,7 @@ Device = Literal["auto", "cuda", "cpu"]
 
 
 class ModelSpec(Record):
-    """Where a model comes from: a hub id or local folder (`source`), or a transformers `config` with random weights."""
+    """Where a model comes from: a hub id or folder (`source`), or a transformers `config` with random weights."""
 
     name: str
     """What the results call this model."""
@@ -32,7 +32,7 @@ class ModelSpec(Record):
     trust_remote_code: bool = False
     """Whether code that comes with the model may run. Off unless the sweep says so."""
     fingerprint: str | None = None
-    """SHA-256 over a local folder's files, so that changed weights are measured anew; null for the hub and for configs."""
+    """SHA-256 over a local folder's files, so that changed weights are measured anew; null for hub and config."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> "ModelSpec":
@@ -63,7 +63,7 @@ class Warmup(Record):
     """Unmeasured generations before the window: a fixed count, or until the times settle."""
 
     cv: PositiveFloat | None = None
-    """Stop once the coefficient of variation of the last `floor` generations' times is under this; null: a fixed count."""
+    """Stop once the last `floor` generations' times have a coefficient of variation under this; null: fixed count."""
     floor: int = Field(default=1, ge=0)
     """Generations made at least; with `cv` null, exactly this many."""
     cap: PositiveInt = 20
@@ -101,8 +101,8 @@ class Quality(Record):
 class Cell(Record):
     """One point of the grid: *what* to measure, never how often or where.
 
-    `cell_id` is a hash over every field that differs from its default, so a field added later does not change old ids. A
-    default must therefore never change its meaning.
+    `cell_id` is a hash over every field that differs from its default, so a field added later does not change old
+    ids. A default must therefore never change its meaning.
     """
 
     model: ModelSpec

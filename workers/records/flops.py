@@ -15,8 +15,8 @@ class FlopsResult(Record):
 
     One multiply-add is 2 FLOPs; matrix products only, as eager attention executes them (`docs/flops.md`).
 
-    For BitsAndBytes quantization, FLOPs = FP16 FLOPs because computation happens at FP16 after dequantization. The same holds
-    for every weight-only kind: `precision` names the type that the products are computed in, not the one weights are kept in.
+    For BitsAndBytes quantization, FLOPs = FP16 FLOPs because computation happens at FP16 after dequantization. The same
+    holds for every weight-only kind: `precision` names the type that is computed in, not the one weights are kept in.
     """
 
     value: NonNegativeFloat
@@ -24,7 +24,7 @@ class FlopsResult(Record):
     method: FlopsMethod
     """How `value` was obtained: the calflops library, a closed form from the architecture, or 2 x parameters x tokens."""
     confidence: Confidence
-    """`high`: within 1 % of what the dispatcher counts on a real run; `medium`: within 5 %; `low`: no such promise."""
+    """`high`: within 1 % of what the dispatcher counts on a real run; `medium`: within 5 %; `low`: no promise."""
     precision: str
     """The type that the matrix products are computed in."""
     notes: str | None = None
@@ -88,7 +88,7 @@ class ComputeMetrics(Record):
     mfu: NonNegativeFloat | None = None
     """Model FLOPs utilisation: `flops_per_second` over the peak of the cards used, at the compute type. Unit: 1."""
     mbu: NonNegativeFloat | None = None
-    """Model bandwidth utilisation of decoding: bytes of weights and cache that each pass must read, over time and peak bandwidth. Unit: 1."""
+    """Model bandwidth utilisation of decoding: bytes of weights and cache a pass must read, over peak. Unit: 1."""
     peak_source: str | None = None
     """Where the card's peak FLOP/s and bandwidth are from, or why there is no MFU and MBU."""
     peak_memory_mb: NonNegativeFloat | None = None

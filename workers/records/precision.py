@@ -34,7 +34,7 @@ class PrecisionMetadata(Record):
     quantization_method: str | None = None
     """The library and scheme; null where the weights are not quantised."""
     perplexity_degradation: float | None = None
-    """Perplexity over the same model's in the sweep's reference precision, less 1; null where quality was not asked for. Unit: 1."""
+    """Perplexity over the same model's in the sweep's reference precision, less 1; null without quality. Unit: 1."""
 
     @property
     def precision_factor(self) -> float:
@@ -46,7 +46,7 @@ class NormalisedMetrics(Record):
     """Efficiency adjusted for precision, so that cells of different types can be laid side by side."""
 
     precision_factor: NonNegativeFloat
-    """Scale from theoretical to effective FLOPs: 1 for 32 and 16 bits, 0.5 for 8, 0.25 for 4, 0.75 for mixed, by the compute type. Unit: 1."""
+    """Scale to effective FLOPs by compute type: 1 for 32 and 16 bits, 0.5 for 8, 0.25 for 4, 0.75 mixed. Unit: 1."""
     effective_flops: NonNegativeFloat | None = None
     """FLOPs of one inference x `precision_factor`. Unit: FLOP."""
     tokens_per_joule: NonNegativeFloat | None = None

@@ -59,7 +59,7 @@ class Environment(Record):
     gpu_names: tuple[str, ...] = ()
     """The process's GPUs, as NVML or CUDA name them."""
     gpu_uuids: tuple[str, ...] = ()
-    """The process's GPUs."""
+    """The process's GPUs (`GPU-...`)."""
     driver_version: str | None = None
     """NVIDIA driver; null without one."""
     cuda_version: str | None = None
@@ -74,8 +74,14 @@ class Environment(Record):
     """Operating system and architecture."""
     python_version: str
     """Python."""
-    versions: dict[str, str] = {}
-    """Versions of the packages that bear on the figures, by distribution name."""
+    torch_version: str
+    """torch, with its build (`+cpu`, `+cu130`)."""
+    transformers_version: str
+    """transformers."""
+    quantiser_version: str | None = None
+    """bitsandbytes or torchao, where the precision uses one."""
+    joulegrid_version: str
+    """This program, as the worker has it."""
 
 
 class RawProcessResult(Record):
