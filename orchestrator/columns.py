@@ -40,8 +40,14 @@ _PREFIXES: dict[type[Record], str] = {
 _RENAMED: dict[tuple[type[BaseModel], str], str] = {
     (EnergyMetrics, "duration_s"): "energy_duration_s",  # beside `window_s`, a bare duration says nothing
 }
-_DROPPED = {(RawProcessResult, "cell_id"), (RawProcessResult, "repeat")}  # the row says them already
-_RAW_ONLY = {(InferenceMetrics, "ttft_s"), (InferenceMetrics, "itl_s")}  # one value a generation: for `raw.parquet`
+_DROPPED: set[tuple[type[BaseModel], str]] = {
+    (RawProcessResult, "cell_id"),
+    (RawProcessResult, "repeat"),
+}  # the row says them already
+_RAW_ONLY: set[tuple[type[BaseModel], str]] = {
+    (InferenceMetrics, "ttft_s"),
+    (InferenceMetrics, "itl_s"),
+}  # one value a generation: for `raw.parquet`
 _ORDERED = (get_args(Confidence),)
 _UNIT = re.compile(r"Unit: (.+?)\.?$")
 _SCALARS: dict[type, pa.DataType] = {
@@ -122,7 +128,7 @@ def table(model: type[Record], rows: Sequence[Record]) -> pa.Table:
 
 
 def _walk(
-    model: type[BaseModel], path: tuple[str, ...], prefix: str, left_out: set[tuple[type[Record], str]]
+    model: type[BaseModel], path: tuple[str, ...], prefix: str, left_out: set[tuple[type[BaseModel], str]]
 ) -> Iterator[Column]:
     for name, field in model.model_fields.items():
         if (model, name) in left_out:
