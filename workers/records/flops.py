@@ -93,6 +93,8 @@ class ComputeMetrics(Record):
     """Where the card's peak FLOP/s and bandwidth are from, or why there is no MFU and MBU."""
     peak_memory_mb: NonNegativeFloat | None = None
     """Most memory held during the window. Unit: MB (10^6 bytes)."""
+    peak_memory_reason: str | None = None
+    """Why there is no `peak_memory_mb`."""
     model_memory_mb: NonNegativeFloat | None = None
     """Memory of the loaded parameters and buffers. Unit: MB (10^6 bytes)."""
     memory_method: MemoryMethod | None = None

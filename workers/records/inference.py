@@ -62,6 +62,8 @@ class InferenceMetrics(Record):
     """Raw TTFT of each generation; its requests share it. Unit: s."""
     itl_s: tuple[tuple[NonNegativeFloat, ...], ...] = ()
     """Raw ITL: per generation, output tokens - 1 values. Unit: s."""
+    latency_reason: str | None = None
+    """Why there are no times per token, where the way of generating does not settle one token per step."""
     time_uncertainty: NonNegativeFloat | None = None
     """95 % relative uncertainty of the mean time of a generation; null with one generation. Unit: 1."""
     timing_method: str = "perf_counter"

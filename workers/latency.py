@@ -1,0 +1,74 @@
+"""Tokens and times of a window, from the raw times of its generations."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from workers.clock import TokenTimes
+from workers.records import Distribution, InferenceMetrics
+
+
+def inference_metrics(
+    generations: Sequence[TokenTimes],
+    *,
+    rows: int,
+    output_tokens: int,
+    prompt_tokens: int,
+    window_s: float,
+    time_uncertainty: float | None,
+    timing_method: str,
+    not_timed: str | None = None,
+) -> InferenceMetrics:
+    """What a process generated and how fast.
+
+    Args:
+        generations: Times of each generation of the window, in order.
+        rows: Sequences per generation.
+        output_tokens: New tokens per sequence.
+        prompt_tokens: Prompt tokens per generation, padding not counted.
+        window_s: Time of the window. Unit: s.
+        time_uncertainty: 95 % relative uncertainty of the mean time of a generation. Unit: 1.
+        timing_method: The clock's name.
+        not_timed: Why single tokens have no times; null where they have.
+    """
+    count = len(generations)
+    per_token = {"latency_reason": not_timed} if not_timed else _per_token(generations, rows, prompt_tokens)
+    generated = count * rows * output_tokens
+    return InferenceMetrics(
+        generations=count,
+        requests=count * rows,
+        prompt_tokens=count * prompt_tokens,
+        generated_tokens=generated,
+        window_s=window_s,
+        output_tokens_per_s=generated / window_s,
+        e2e=_distribution([times.e2e_s for times in generations], rows),
+        time_uncertainty=time_uncertainty,
+        timing_method=timing_method,
+        **per_token,
+    )
+
+
+def _per_token(generations: Sequence[TokenTimes], rows: int, prompt_tokens: int) -> dict[str, object]:
+    """The figures that need a time for every token; those about later tokens are null where there is but one."""
+    ttft_s = tuple(times.ttft_s for times in generations)
+    itl_s = tuple(times.itl_s for times in generations)
+    gaps = [gap for generation in itl_s for gap in generation]
+    figures: dict[str, object] = {
+        "ttft_s": ttft_s,
+        "itl_s": itl_s,
+        "ttft": _distribution(ttft_s, rows),
+        "prefill_tokens_per_s": len(generations) * prompt_tokens / sum(ttft_s),
+    }
+    if gaps:
+        tpot = [(times.e2e_s - times.ttft_s) / len(times.itl_s) for times in generations]
+        figures["itl"] = _distribution(gaps, rows)
+        figures["tpot"] = _distribution(tpot, rows)
+        figures["decode_tokens_per_s"] = len(gaps) * rows / sum(gaps)
+    return figures
+
+
+def _distribution(values: Sequence[float], rows: int) -> Distribution:
+    """Over requests: the `rows` sequences of a generation share its times, so each value counts that often."""
+    requests = np.repeat(np.asarray(values, dtype=np.float64), rows)
+    p50, p90, p99 = np.percentile(requests, (50, 90, 99))
+    return Distribution(mean_s=float(requests.mean()), p50_s=float(p50), p90_s=float(p90), p99_s=float(p99))

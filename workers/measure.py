@@ -1,0 +1,243 @@
+"""One run, measured: load, warm up, window, figures. The process that does this is never instrumented for FLOPs."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workers import environment, memory, prompts
+from workers.clock import TokenTimes
+from workers.compute import compute_metrics
+from workers.errors import PromptError, UnsupportedError
+from workers.latency import inference_metrics
+from workers.model import Generator, LoadedModel, encoder, load, precision_metadata, quantiser, random_ids
+from workers.quality import perplexity
+from workers.records import (
+    Cell,
+    EnergyMetrics,
+    InferenceCost,
+    MemoryMethod,
+    QualityMetrics,
+    RandomPrompts,
+    RawProcessResult,
+    Run,
+    Window,
+)
+from workers.warmup import warm_up
+from workers.window import MeanTime, may_end
+
+Texts = Mapping[str, Sequence[str]]
+"""Texts of the sweep's files, by their SHA-256."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """The window as it was."""
+
+    generations: list[TokenTimes]
+    window_s: float
+    start_unix_s: float
+    end_unix_s: float
+    time_uncertainty: float | None
+    peak: tuple[float | None, MemoryMethod | None, str | None]
+    energy: EnergyMetrics
+
+
+class Measurer:
+    """Measures runs one after the other in one process, and keeps the model between runs that can share it.
+
+    Args:
+        cpu_threads: Threads that torch computes with on a CPU; null: one per physical core that the process may run on.
+            It is set in so many words, since Ray starts its workers with OMP_NUM_THREADS=1.
+    """
+
+    def __init__(self, *, cpu_threads: int | None = None) -> None:
+        torch.set_num_threads(cpu_threads or environment.physical_cores())
+        self._loaded: LoadedModel | None = None
+        self._load_key: str | None = None
+        self._qualities: dict[str, QualityMetrics] = {}
+        self._bytes_before = 0
+        self._bytes_held = 0
+
+    def measure(
+        self,
+        run: Run,
+        *,
+        cost: InferenceCost | None,
+        cost_reason: str | None = None,
+        texts: Texts,
+        rank: int = 0,
+        barrier: Callable[[], None] | None = None,
+        prior_runs: int,
+    ) -> RawProcessResult:
+        """Measure one run of one rank.
+
+        Args:
+            run: What to measure.
+            cost: What one generation of this rank costs on paper, counted in another process; null with `cost_reason`.
+            cost_reason: Why there is no `cost`.
+            texts: The texts of the prompt and quality files that the cell names.
+            rank: 0-based process of the run; it takes its own rows of the batch.
+            barrier: Returns once every rank of the run stands at it, so that the windows begin together.
+            prior_runs: Runs that this process had done before.
+
+        Raises:
+            MeasureError: one of `workers.errors`, saying what does not fit.
+            Exception: whatever torch and transformers raise; `is_out_of_memory` tells which of them mean just that.
+        """
+        cell = run.cell
+        loaded, reused = self._model_for(cell)
+        agree = _agreement(cell, loaded.device)
+        batch = _prompts(cell, loaded, texts, rank)
+        generator = Generator(loaded, batch, output_tokens=cell.output_tokens, options=cell.generate)
+        torch.manual_seed(run.repeat)  # for cells that sample; greedy ones draw nothing
+        warmup = warm_up(lambda: generator.once().e2e_s, cell.warmup, agree=agree)
+        if barrier:
+            barrier()
+        gpus = memory.gpus_of(loaded.model)
+        window = _measure_window(generator, cell.window, gpus, agree)
+        inference = inference_metrics(
+            window.generations,
+            rows=generator.rows,
+            output_tokens=cell.output_tokens,
+            prompt_tokens=batch.tokens,
+            window_s=window.window_s,
+            time_uncertainty=window.time_uncertainty,
+            timing_method=generator.clock.method,
+            not_timed=generator.not_timed,
+        )
+        return RawProcessResult(
+            cell_id=cell.cell_id,
+            repeat=run.repeat,
+            rank=rank,
+            pid=os.getpid(),
+            prior_runs=prior_runs,
+            model_reused=reused,
+            load_s=loaded.load_s,
+            window_start_unix_s=window.start_unix_s,
+            window_end_unix_s=window.end_unix_s,
+            measured_batch_size=len(batch.input_ids),
+            warmup=warmup,
+            inference_metrics=inference,
+            energy_metrics=window.energy,
+            compute_metrics=compute_metrics(
+                cost,
+                cost_reason,
+                inference,
+                peak=window.peak,
+                model_memory_mb=memory.model_bytes(loaded.model) / memory.MB,
+            ),
+            precision_metadata=precision_metadata(loaded.model),
+            quality=self._quality(cell, loaded, texts),
+            environment=environment.describe(gpus, quantiser=quantiser(cell.precision)),
+        )
+
+    def release(self) -> None:
+        """Drop the model. `memory_came_back()` then tells whether the GPU has its memory again."""
+        self._loaded = None
+        self._load_key = None
+        self._qualities = {}
+        self._bytes_held = self._bytes_before
+
+    def memory_came_back(self) -> bool:
+        """Whether the GPUs hold no more than before the run: the loaded model, or what was there before it was loaded.
+
+        True on a CPU, where the allocator belongs to the operating system and the next run's peak starts afresh.
+        """
+        return memory.allocated_bytes() <= self._bytes_held
+
+    def _model_for(self, cell: Cell) -> tuple[LoadedModel, bool]:
+        """The cell's model, and whether it was there already."""
+        if self._loaded is not None and self._load_key == cell.load_key:
+            return self._loaded, True
+        self.release()
+        self._bytes_before = memory.allocated_bytes()
+        self._loaded = load(cell)
+        self._load_key = cell.load_key
+        self._bytes_held = memory.allocated_bytes()
+        return self._loaded, False
+
+    def _quality(self, cell: Cell, loaded: LoadedModel, texts: Texts) -> QualityMetrics:
+        """Perplexity depends on nothing but model and text, so cells and repeats that share both share it."""
+        if cell.quality is None:
+            return QualityMetrics(perplexity_reason="not asked for")
+        key = cell.quality.model_dump_json()
+        if key not in self._qualities:
+            text = "\n\n".join(_texts(texts, cell.quality.sha256, cell.quality.file))
+            self._qualities[key] = perplexity(loaded.model, encoder(loaded)(text), cell.quality)
+        return self._qualities[key]
+
+
+def _measure_window(
+    generator: Generator, rule: Window, gpus: Sequence[int], agree: Callable[[bool], bool]
+) -> _Measured:
+    """Generate until the rule is content. Nothing but generations and the rule's arithmetic happens in between."""
+    peak = memory.PeakMemory(gpus)
+    times = MeanTime()
+    generations: list[TokenTimes] = []
+    peak.begin()
+    _synchronize(gpus)
+    start_unix_s, start = time.time(), time.perf_counter()
+    while not agree(may_end(rule, times)):
+        generations.append(generator.once())
+        times.add(generations[-1].e2e_s)
+    _synchronize(gpus)
+    window_s = time.perf_counter() - start
+    return _Measured(
+        generations=generations,
+        window_s=window_s,
+        start_unix_s=start_unix_s,
+        end_unix_s=start_unix_s + window_s,
+        time_uncertainty=times.relative_uncertainty,
+        peak=peak.end(),
+        energy=EnergyMetrics(energy_method="none", energy_reasons=("no_gpu",)),
+    )
+
+
+def _synchronize(gpus: Sequence[int]) -> None:
+    for index in gpus:
+        torch.cuda.synchronize(index)
+
+
+def _agreement(cell: Cell, device: Any) -> Callable[[bool], bool]:
+    """How ranks that split one model decide alike: one that stopped earlier would leave the others waiting for ever."""
+    if cell.tensor_parallel == 1:
+        return lambda decision: decision
+    import torch.distributed as dist
+
+    def follow_rank_0(decision: bool) -> bool:
+        box = torch.tensor([decision], device=device)
+        dist.broadcast(box, src=0)
+        return bool(box)
+
+    return follow_rank_0
+
+
+def _prompts(cell: Cell, loaded: LoadedModel, texts: Texts, rank: int) -> prompts.Prompts:
+    """This rank's rows of the batch; the batch is the same however many ranks share it."""
+    if cell.batch_size % cell.processes:
+        raise UnsupportedError(f"batch_size {cell.batch_size} cannot be shared evenly by {cell.processes} processes")
+    share = cell.batch_size // cell.processes
+    if isinstance(cell.prompts, RandomPrompts):
+        batch = prompts.random_prompts(
+            rows=cell.batch_size, length=cell.input_tokens, seed=cell.prompts.seed, **random_ids(loaded)
+        )
+    else:
+        batch = prompts.text_prompts(
+            _texts(texts, cell.prompts.sha256, cell.prompts.file),
+            encode=encoder(loaded),
+            rows=cell.batch_size,
+            length=cell.input_tokens,
+            pad_id=loaded.model.generation_config.pad_token_id or 0,
+        )
+    first = rank // cell.tensor_parallel * share
+    return batch.rows(first, first + share)
+
+
+def _texts(texts: Texts, sha256: str, file: str) -> Sequence[str]:
+    if sha256 not in texts:
+        raise PromptError(f"the texts of {file!r} (sha256 {sha256[:12]}...) were not handed to this process")
+    return texts[sha256]

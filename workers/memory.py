@@ -1,0 +1,96 @@
+"""Memory: what a model holds, what a window needed at most, and whether the GPU got it back."""
+
+import gc
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workers.records import MemoryMethod
+
+MB = 1e6
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc(5): sets VmHWM, the peak resident set, to the current one (Linux 4.0 and later)
+
+
+def model_bytes(model: Any) -> int:
+    """Bytes of parameters and buffers as they are stored: tied ones once, quantised ones packed, with their scales."""
+    storages: dict[tuple[str, int], int] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        for part in _parts(tensor):
+            if part.device.type != "meta":
+                storage = part.untyped_storage()
+                storages[str(part.device), storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def _parts(tensor: Any) -> Iterator[Any]:
+    """The plain tensors that a parameter is made of."""
+    if hasattr(tensor, "to_local"):  # a DTensor: this rank's shard
+        yield from _parts(tensor.to_local())
+    elif hasattr(tensor, "__tensor_flatten__"):  # a wrapper subclass (torchao): its own storage is empty
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _parts(getattr(tensor, name))
+    else:
+        yield tensor
+        for value in _bitsandbytes_statistics(tensor):
+            yield from _parts(value)
+
+
+def _bitsandbytes_statistics(tensor: Any) -> Iterator[Any]:
+    """The scales that bitsandbytes hangs on its parameters: row maxima (int8), block maxima and code book (4 bits)."""
+    state = getattr(tensor, "quant_state", None)
+    candidates = [getattr(tensor, "SCB", None)]
+    while state is not None:
+        candidates += [state.absmax, state.code, getattr(state, "offset", None)]
+        state = getattr(state, "state2", None)
+    yield from (value for value in candidates if isinstance(value, torch.Tensor))
+
+
+def gpus_of(model: Any) -> tuple[int, ...]:
+    """CUDA indices of the GPUs that hold any of `model`, ascending; empty for a model on the CPU."""
+    return tuple(sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}))
+
+
+class PeakMemory:
+    """The most memory held between `begin()` and `end()`, on the GPUs of these CUDA indices (none: the host)."""
+
+    def __init__(self, gpus: Sequence[int]) -> None:
+        self._gpus = gpus
+        self._refused: str | None = None
+
+    def begin(self) -> None:
+        """Forget earlier peaks."""
+        for index in self._gpus:
+            torch.cuda.reset_peak_memory_stats(index)
+        if not self._gpus:
+            try:
+                _CLEAR_REFS.write_text(_RESET_PEAK)
+            except OSError as error:
+                self._refused = f"this process may not reset its peak resident set ({error.strerror})"
+
+    def end(self) -> tuple[float | None, MemoryMethod | None, str | None]:
+        """(MB, who says so, why there is none): the sum over the GPUs, or the process's resident set."""
+        if self._gpus:
+            return sum(map(torch.cuda.max_memory_allocated, self._gpus)) / MB, "cuda_allocator", None
+        if self._refused:
+            return None, None, self._refused
+        match = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+        if match is None:
+            return None, None, f"{_STATUS} has no VmHWM"
+        return int(match[1]) * 1024 / MB, "process_rss", None
+
+
+def allocated_bytes() -> int:
+    """Bytes that live tensors hold on this process's GPUs, once everything unreachable is freed; 0 without a GPU."""
+    gc.collect()
+    if not torch.cuda.is_initialized():
+        return 0
+    torch.cuda.synchronize()
+    # cuBLAS keeps its workspace in the same allocator, and there is no public way to have it let go.
+    torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - see above
+    torch.cuda.empty_cache()
+    return sum(torch.cuda.memory_allocated(index) for index in range(torch.cuda.device_count()))

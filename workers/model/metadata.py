@@ -1,0 +1,119 @@
+"""Which types a model really has, read off its modules and not off what was asked for."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from workers.records import Dtype, PrecisionMetadata
+
+_PLAIN: dict[Any, Dtype] = {
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float8_e4m3fn: "fp8",
+    torch.float8_e5m2: "fp8",
+    torch.int8: "int8",
+}
+_MATRIX = 2  # dimensions from which on a parameter is a weight of matrix products, not a bias or a norm
+
+_COUNTS_FROM = 0.01
+"""Share of the layers' weights from which on a type makes a model mixed: a router or a state matrix does not."""
+
+
+def precision_metadata(model: Any) -> PrecisionMetadata:
+    """Types of the weights, activations and products of `model`.
+
+    `weights` and `compute` are those of the matrix products in the layers; the embedding and the output head, which
+    every library leaves as they are, appear in `mixed_precision_breakdown`. `mixed` where the layers differ.
+    """
+    layers = list(_layer_weights(model))
+    shares = _shares(model)
+    activations = stored_type(model.get_input_embeddings().weight)
+    weights: Counter[Dtype] = Counter()
+    compute: Counter[Dtype] = Counter()
+    for module, weight in layers:
+        weights[stored_type(weight)] += elements(weight)
+        compute[_compute_type(module, weight, activations)] += elements(weight)
+    return PrecisionMetadata(
+        weights=_one_or_mixed(weights),
+        activations=activations,
+        compute=_one_or_mixed(compute),
+        mixed_precision_breakdown=shares if len({key.rpartition(":")[2] for key in shares}) > 1 else None,
+        quantization_method=next(filter(None, (_method(weight) for _, weight in layers)), None),
+    )
+
+
+def is_quantised(model: Any) -> bool:
+    """Whether any weight of `model` is kept in fewer bits than a float has."""
+    return any(_method(parameter) for parameter in model.parameters())
+
+
+def stored_type(weight: Any) -> Dtype:
+    """The type that `weight` is kept in."""
+    if type(weight).__name__ == "Params4bit":
+        return "int4"
+    plain = getattr(weight, "qdata", weight)  # torchao's tensors claim the type that they stand in for
+    return _PLAIN.get(plain.dtype, "mixed")
+
+
+def elements(weight: Any) -> int:
+    """Elements of `weight`, unpacked: 4-bit weights lie two to a byte."""
+    state = getattr(weight, "quant_state", None)
+    return int(torch.Size(state.shape).numel()) if state is not None else int(weight.numel())
+
+
+def _layer_weights(model: Any) -> Iterator[tuple[Any, Any]]:
+    """(module, weight) of the matrix products, without the embedding and the output head."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    lookups = (torch.nn.Embedding, *(type(end) for end in ends if isinstance(end, torch.nn.Embedding)))
+    for module in model.modules():
+        if isinstance(module, lookups) or module in ends:
+            continue
+        for weight in module.parameters(recurse=False):
+            if weight.ndim >= _MATRIX:
+                yield module, weight
+
+
+def _compute_type(module: Any, weight: Any, activations: Dtype) -> Dtype:
+    """The type that a layer's products are computed in."""
+    if type(weight).__name__ == "Params4bit":  # dequantised to compute_dtype block by block
+        return _PLAIN.get(module.compute_dtype, activations)
+    if type(weight).__name__ == "Int8Params":  # LLM.int8(): int8 x int8 -> int32, outlier columns in 16 bits
+        return "int8"
+    if hasattr(weight, "qdata"):  # torchao: dequantised to the activations' type unless those are quantised too
+        return stored_type(weight) if getattr(weight, "act_quant_kwargs", None) is not None else activations
+    if weight.dtype == torch.float32 and weight.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32":
+        return "tf32"
+    return stored_type(weight)
+
+
+def _method(weight: Any) -> str | None:
+    """The library and scheme that `weight` was quantised with; null where it was not."""
+    kind = type(weight).__name__
+    if kind == "Params4bit":
+        nested = " (double)" if getattr(weight.quant_state, "nested", False) else ""
+        return f"bitsandbytes {weight.quant_type}{nested}"
+    if kind == "Int8Params":
+        return "bitsandbytes LLM.int8"
+    if hasattr(weight, "qdata"):
+        scope = "weight-only" if getattr(weight, "act_quant_kwargs", None) is None else "dynamic activations"
+        return f"torchao {stored_type(weight)} {scope}"
+    return None
+
+
+def _shares(model: Any) -> dict[str, float]:
+    """Share of the parameters by `LayerType:type`, the largest first."""
+    counts: Counter[str] = Counter()
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            counts[f"{type(module).__name__}:{stored_type(parameter)}"] += elements(parameter)
+    total = sum(counts.values())
+    return {key: count / total for key, count in counts.most_common()}
+
+
+def _one_or_mixed(counts: Counter[Dtype]) -> Dtype:
+    """The one type that counts, or `mixed`."""
+    counting = [kind for kind, count in counts.items() if count >= _COUNTS_FROM * counts.total()]
+    return counting[0] if len(counting) == 1 else "mixed"
