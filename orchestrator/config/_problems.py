@@ -1,0 +1,59 @@
+"""What is wrong with a sweep file, said so that it can be mended: where, what, and the nearest right thing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+Path = tuple[str | int, ...]
+"""Where in the file: keys and 0-based list positions from the top."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and where."""
+
+    path: Path
+    message: str
+    line: int | None = None
+    """1-based line, where it is known better than from the path."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file that a sweep came from, with the line of each key and item."""
+
+    file: str = "sweep"
+    lines: dict[Path, int] = field(default_factory=dict)
+
+    def line_of(self, path: Path) -> int | None:
+        """The 1-based line of `path`, or of the nearest thing around it that has one."""
+        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), None)
+
+
+class SweepError(Exception):
+    """A sweep that cannot be run. Its text is all that the user needs: the file, and a line for each wrong thing."""
+
+    def __init__(self, problems: Iterable[Problem], origin: Origin) -> None:
+        self.problems = tuple(problems)
+        said = [_sentence(problem, origin) for problem in self.problems]
+        many = f"{origin.file}: {len(said)} errors\n" + "\n".join(f"  {line}" for line in said)
+        super().__init__(f"{origin.file}: {said[0]}" if len(said) == 1 else many)
+
+
+def _sentence(problem: Problem, origin: Origin) -> str:
+    line = problem.line or origin.line_of(problem.path)
+    parts = [f"line {line}" if line else "", dotted(problem.path), problem.message]
+    return ": ".join(part for part in parts if part)
+
+
+def dotted(path: Path) -> str:
+    """`("groups", 0, 1, "model")` as `groups[0][1].model`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """`; did you mean 'batch_size'?`, or nothing where no known word is near."""
+    names = {name.lower(): name for name in known}
+    near = get_close_matches(str(word).lower(), names, n=1, cutoff=0.6)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""

@@ -1,0 +1,137 @@
+"""YAML -> plain data with the line of every key; refuses what YAML would let pass in silence.
+
+Scalars follow YAML 1.2's core schema, as editors check it: `no` and `on` are text, `1e-3` is a number, `1:30` and
+`2026-01-01` are text. PyYAML alone follows 1.1, where they are not.
+"""
+
+import re
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from orchestrator.config._problems import Origin, Path, Problem, SweepError
+
+_MAX_VALUES = 1_000_000
+"""Keys and values of a file at most: anchors that refer to one another can spell out more than fits in memory."""
+
+_TAG = "tag:yaml.org,2002:"
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+class _Core(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+
+for _tag, _pattern, _first in (
+    ("null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    ("int", re.compile(f"^(?:{_INT.pattern})$"), list("-+0123456789")),
+    ("float", re.compile(f"^(?:{_FLOAT.pattern})$"), list("-+.0123456789")),
+    ("merge", re.compile(r"^<<$"), ["<"]),
+):
+    _Core.add_implicit_resolver(_TAG + _tag, _pattern, _first)
+
+
+def read(text: str, file: str) -> tuple[Any, Origin]:
+    """The data of a YAML text, and where each piece of it stands.
+
+    Raises:
+        SweepError: not YAML, a key twice, a tag that JSON has no type for, or more values than a sweep can need.
+    """
+    loader = _Core(text)
+    try:
+        node = loader.get_single_node()
+        reader = _Reader(loader)
+        data = None if node is None else reader.value(node, ())
+    except yaml.MarkedYAMLError as error:
+        raise SweepError([_syntax_problem(error)], Origin(file)) from error
+    except yaml.YAMLError as error:
+        raise SweepError(
+            [Problem((), f"not readable as YAML: {' '.join(str(error).split())}")], Origin(file)
+        ) from error
+    except RecursionError as error:
+        raise SweepError([Problem((), "nested too deeply, or an anchor that contains itself")], Origin(file)) from error
+    finally:
+        loader.dispose()
+    origin = Origin(file, reader.lines)
+    if reader.problems:
+        raise SweepError(reader.problems, origin)
+    return data, origin
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    hint = "; indent with spaces, not tabs" if "'\\t'" in (error.problem or "") else ""
+    where = f" (column {mark.column + 1})" if mark else ""
+    context = f" {error.context}" if error.context else ""
+    return Problem((), f"not valid YAML: {error.problem}{context}{where}{hint}", mark.line + 1 if mark else None)
+
+
+class _Reader:
+    """Walks the nodes: values out, lines and problems kept."""
+
+    def __init__(self, loader: _Core) -> None:
+        self.loader = loader
+        self.lines: dict[Path, int] = {}
+        self.problems: list[Problem] = []
+        self.merged: set[int] = set()
+        self.count = 0
+
+    def value(self, node: Node, path: Path) -> Any:
+        self.count += 1
+        if self.count > _MAX_VALUES:
+            raise SweepError([Problem((), f"more than {_MAX_VALUES:,} values")], Origin())
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self.scalar(node, path)
+
+    def mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+        if id(node) not in self.merged:  # an aliased node comes by more than once, merged after the first time
+            self.merged.add(id(node))
+            self.refuse_twice(node, path)
+            self.loader.flatten_mapping(node)
+        data = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            if not isinstance(key_node, ScalarNode) or key_node.tag != _TAG + "str":
+                line = key_node.start_mark.line + 1
+                self.problems.append(Problem(path, f"the key {_shown(key_node)} is not text; quote it", line))
+                continue
+            self.lines[*path, key] = key_node.start_mark.line + 1
+            data[key] = self.value(value_node, (*path, key))
+        return data
+
+    def refuse_twice(self, node: MappingNode, path: Path) -> None:
+        first: dict[str, int] = {}
+        for key_node, _ in node.value:
+            if isinstance(key_node, ScalarNode):
+                line = key_node.start_mark.line + 1
+                if key_node.value in first:
+                    message = f"the key stands here again; it is on line {first[key_node.value]} already"
+                    self.problems.append(Problem((*path, key_node.value), message, line))
+                first.setdefault(key_node.value, line)
+
+    def scalar(self, node: Node, path: Path) -> str | int | float | bool | None:
+        kind, text = node.tag.removeprefix(_TAG), node.value
+        if kind == "null":
+            return None
+        if kind == "bool" and text.lower() in ("true", "false"):
+            return bool(text.lower() == "true")
+        if kind == "int" and _INT.fullmatch(text):
+            return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        if kind == "float" and _FLOAT.fullmatch(text):
+            return float(text)
+        if kind != "str":
+            self.problems.append(Problem(path, f"{text!r} with the tag {node.tag!r}: a sweep holds plain values only"))
+        return str(text)
+
+
+def _shown(node: Node) -> str:
+    return repr(node.value) if isinstance(node, ScalarNode) else "here"

@@ -1,0 +1,96 @@
+"""Texts for prompts and perplexity, from JSONL, Parquet or plain text."""
+
+import json
+from pathlib import Path
+
+from workers.records import digest
+
+_MAX_BYTES = 256_000_000
+"""A file of texts at most. Unit: bytes."""
+
+
+class TextsError(ValueError):
+    """A file without usable texts; its message says why and what would do."""
+
+
+def read(path: Path, column: str = "text") -> tuple[str, ...]:
+    """The texts of a file, in order: a row each of JSONL (`.jsonl`) or Parquet (`.parquet`), a line each of `.txt`.
+
+    Raises:
+        TextsError: no such file, of no known kind, broken, without `column`, or without any text.
+    """
+    readers = {".jsonl": _jsonl, ".parquet": _parquet, ".txt": _plain}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise TextsError(f"{path.name} is none of {', '.join(readers)}: its ending says how it is read")
+    if not path.is_file():
+        raise TextsError(f"there is no file {path}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise TextsError(f"{path.name} has {path.stat().st_size:,} bytes, of {_MAX_BYTES:,} at most: cut it")
+    try:
+        texts = reader(path, column)
+    except OSError as error:
+        raise TextsError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise TextsError(f"{path.name} is not UTF-8 (byte {error.start})") from error
+    if not texts:
+        raise TextsError(f"{path.name} holds no text")
+    return texts
+
+
+def read_whole(path: Path, column: str = "text") -> str:
+    """All of a file's text: a plain file as it stands, the rows of another joined by a blank line.
+
+    Raises:
+        TextsError: as `read`.
+    """
+    texts = read(path, column)
+    return path.read_text(encoding="utf-8") if path.suffix.lower() == ".txt" else "\n\n".join(texts)
+
+
+def sha256(texts: tuple[str, ...] | str) -> str:
+    """16 hex digits over texts, by which cells know them."""
+    return digest(texts)
+
+
+def _plain(path: Path, _column: str) -> tuple[str, ...]:
+    return tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def _jsonl(path: Path, column: str) -> tuple[str, ...]:
+    texts = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TextsError(f"{path.name} line {number} is not JSON: {error.msg}") from error
+        if not isinstance(row, dict):
+            raise TextsError(f"{path.name} line {number} is not a JSON object")
+        texts.append(_text(row, column, f"{path.name} line {number}"))
+    return tuple(texts)
+
+
+def _parquet(path: Path, column: str) -> tuple[str, ...]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if column not in names:
+                raise TextsError(f"{path.name} has no column {column!r}; it has {', '.join(names)}: set `column`")
+            values = file.read(columns=[column])[column].to_pylist()
+    except pa.ArrowInvalid as error:
+        raise TextsError(f"{path.name} is not Parquet: {error}") from error
+    return tuple(_text({column: value}, column, f"{path.name} row {row}") for row, value in enumerate(values))
+
+
+def _text(row: dict[str, object], column: str, where: str) -> str:
+    if column not in row:
+        raise TextsError(f"{where} has no {column!r}; it has {', '.join(row) or 'nothing'}: set `column`")
+    value = row[column]
+    if not isinstance(value, str) or not value.strip():
+        raise TextsError(f"{where}: {column!r} holds no text but {value!r:.60}")
+    return value
