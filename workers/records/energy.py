@@ -22,6 +22,8 @@ class GpuState(Record):
     """Half width of the 95 % interval around `energy_j`. Unit: J."""
     idle_power_w: NonNegativeFloat | None = None
     """Power of this card at rest with the model loaded. Unit: W."""
+    idle_power_uncertainty_w: NonNegativeFloat | None = None
+    """Half width of the 95 % interval around `idle_power_w`. Unit: W."""
     idle_power_age_s: NonNegativeFloat | None = None
     """How long before the window the idle power was measured. Unit: s."""
     counter_period_ms: NonNegativeFloat | None = None
@@ -42,6 +44,8 @@ class GpuState(Record):
     """Processes on the card that are not this run's; null where NVML does not list them."""
     mig: bool | None = None
     """Whether the card is split by MIG; null where it does not say."""
+    reasons: tuple[str, ...] = ()
+    """Machine-readable doubts about this card's figures, and why one is missing."""
 
 
 class EnergyMetrics(Record):
@@ -53,6 +57,8 @@ class EnergyMetrics(Record):
     """Half width of the 95 % interval around `gpu_energy_j` (counter steps, clocks). Unit: J."""
     gpu_energy_net_j: float | None = None
     """`gpu_energy_j` less the idle power over the window; may be negative, and is not clamped. Unit: J."""
+    gpu_energy_net_uncertainty_j: NonNegativeFloat | None = None
+    """Half width of the 95 % interval around `gpu_energy_net_j`: the baseline's share included. Unit: J."""
     idle_power_w: NonNegativeFloat | None = None
     """Power of the process's GPUs at rest with the model loaded, summed. Unit: W."""
     duration_s: NonNegativeFloat | None = None

@@ -1,0 +1,239 @@
+"""From a counter that steps to the energy of a window: the mathematics, without NVML and without a clock.
+
+A card's energy counter moves every 20-100 ms, and each time shows the energy up to a moment that lies an unknown lag
+back. "Read before, read after" therefore misses up to a step at each end. Here the window is bracketed instead:
+
+          A            start                         end     B1      B2      B3
+    ──────┴──────────────┼────────────────────────────┼──────┴───────┴───────┴──  counter steps
+      p0, level          │          the window        │ tail │   p1, level
+
+    E = (C_B - C_A) - p0 (start - A) - p1 (B - end)                                                           (1)
+
+with C the counter at a step, A a step before the window and B one after it, between which and the window the power is
+level (p0, p1, measured with the same counter). Why this form: if the counter lags by L, both brackets hold the energy up
+to L earlier, and (1) is off by L (p1 - p0) only, so that a card that rests alike before and after needs no lag known.
+
+What (1) cannot see is power that falls slowly after the work's end but before the first step ("hidden tail"): that
+energy would be counted to the window. Three bounds on it are weighed, see `_hidden_tail`. All times are in seconds on
+one monotonic clock, all uncertainties are half widths of 95 % intervals.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+
+BLOCK_S = 0.05
+"""Two stretches at least this long must agree before the power counts as level. Unit: s."""
+LEVEL_W, LEVEL_SHARE = 2.0, 0.03
+"""How far they may differ beyond what the steps' timing explains: W, and share of the power."""
+BUSY_VARIATION = 0.1
+"""Share by which the power at the window's end is taken to differ from its mean, where nothing shows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The counter was seen to move: at `at_s`, give or take `half_s`, to `energy_j`."""
+
+    at_s: float
+    half_s: float
+    energy_j: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A stretch of steady power, from the first of `steps` to the last."""
+
+    power_w: float
+    uncertainty_w: float
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Energy over a window with the half width of its 95 % interval. Unit: J."""
+
+    energy_j: float
+    uncertainty_j: float
+
+
+class CounterReset(Exception):
+    """The counter ran backwards: the driver was reloaded or the card reset, and the difference means nothing."""
+
+
+@dataclass
+class Track:
+    """Readings of one counter in the order they were made, condensed to its steps."""
+
+    quantum_j: float = 0.001
+    steps: list[Step] = field(default_factory=list)
+    _last: tuple[float, float] | None = None
+
+    def add(self, before_s: float, after_s: float, energy_j: float) -> None:
+        """Take in a reading that was made between two moments.
+
+        Raises:
+            CounterReset: it is less than the reading before.
+
+        """
+        if self._last is not None:
+            known_s, known_j = self._last
+            if energy_j < known_j:
+                raise CounterReset
+            if energy_j > known_j:  # it moved after the last reading began and before this one ended
+                half = (after_s - known_s) / 2
+                self.steps.append(Step(at_s=known_s + half, half_s=half, energy_j=energy_j))
+        self._last = (before_s, energy_j)
+
+    def intervals_s(self) -> list[float]:
+        """Times between the steps."""
+        return [b.at_s - a.at_s for a, b in pairwise(self.steps)]
+
+    def level(self) -> Level | None:
+        """The steady stretch that the track ends with; null while the power still moves or too little was seen."""
+        ends = self._two_blocks()
+        if ends is None:
+            return None
+        first, middle = ends
+        last = len(self.steps) - 1
+        (a, a_error), (b, b_error) = self._power(first, middle), self._power(middle, last)
+        if abs(a - b) > max(LEVEL_W, LEVEL_SHARE * max(a, b)) + a_error + b_error:
+            return None
+        first = self._extend(first)
+        power, error = self._power(first, last)
+        return Level(power_w=power, uncertainty_w=math.hypot(error, (a - b) / 2), steps=tuple(self.steps[first:]))
+
+    def last_resort(self) -> Level | None:
+        """The power that the track ends with, level or not: as uncertain as it is different from what was before it."""
+        if len(self.steps) < 2:
+            return None
+        last = len(self.steps) - 1
+        power, error = self._power(max(0, last - 1), last)
+        was, _ = self._power(max(0, last - 2), max(1, last - 1))
+        return Level(power_w=power, uncertainty_w=error + abs(power - was), steps=tuple(self.steps[max(0, last - 1) :]))
+
+    def _two_blocks(self) -> tuple[int, int] | None:
+        """Indices where the last two stretches of at least `BLOCK_S` begin."""
+        ends, right = [], len(self.steps) - 1
+        for i in range(right - 1, -1, -1):
+            if self.steps[right].at_s - self.steps[i].at_s >= BLOCK_S:
+                ends.append(i)
+                right = i
+            if len(ends) == 2:
+                return ends[1], ends[0]
+        return None
+
+    def _extend(self, first: int) -> int:
+        """The earliest step from which on the power was what it is at the track's end."""
+        last = len(self.steps) - 1
+        for i in range(first - 1, -1, -1):
+            (a, a_error), (b, b_error) = self._power(i, i + 1), self._power(i + 1, last)
+            if abs(a - b) > max(LEVEL_W, LEVEL_SHARE * max(a, b)) + a_error + b_error:
+                break
+            first = i
+        return first
+
+    def _power(self, i: int, j: int) -> tuple[float, float]:
+        """Mean power between two steps and its uncertainty. Unit: W."""
+        a, b = self.steps[i], self.steps[j]
+        span = b.at_s - a.at_s
+        power = (b.energy_j - a.energy_j) / span
+        return power, (power * math.hypot(a.half_s, b.half_s) + self.quantum_j) / span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """What was seen right after the window: the first reading, and the power wherever the card tells it at once."""
+
+    energy_j: float
+    """Counter at the first reading after the window's end. Unit: J."""
+    period_s: float
+    """How often the counter steps. Unit: s."""
+    powers: Sequence[tuple[float, float]] = ()
+    """(time, W) of the instant-power readings; empty where the card has no such field."""
+
+
+def quantum_j(readings_mj: Sequence[int]) -> float:
+    """The counter's resolution: the largest number that divides all that it showed. Unit: J.
+
+    Of the values themselves, not of their differences: at steady power those may all be alike.
+    """
+    return (math.gcd(*readings_mj) or 1) / 1000
+
+
+def period_s(tracks: Sequence[Track]) -> float | None:
+    """Median time between the steps seen; null where no two were. Unit: s."""
+    intervals = [interval for track in tracks for interval in track.intervals_s()]
+    return median(intervals) if intervals else None
+
+
+def energy_between(
+    before: Level, after: Level, tail: Tail, *, start_s: float, end_s: float, quantum_j: float
+) -> Estimate:
+    """Energy of a card between two moments, by equation (1) of this module. Unit: J."""
+    a = min(
+        before.steps, key=lambda s: math.hypot(before.power_w * s.half_s, before.uncertainty_w * (start_s - s.at_s))
+    )
+    b = min(after.steps, key=lambda s: math.hypot(after.power_w * s.half_s, after.uncertainty_w * (s.at_s - end_s)))
+    head_j = before.power_w * (start_s - a.at_s)
+    energy = b.energy_j - a.energy_j - head_j - after.power_w * (b.at_s - end_s)
+    # The lag is at most the time from the window's end to the first step after which nothing but rest was seen.
+    lag_j = max(0.0, after.steps[0].at_s - end_s) * (after.power_w - before.power_w)
+    hidden, hidden_error = _hidden_tail(energy, a, head_j, after, tail, start_s=start_s, end_s=end_s)
+    uncertainty = math.hypot(
+        before.power_w * a.half_s,
+        after.power_w * b.half_s,
+        before.uncertainty_w * (start_s - a.at_s),
+        after.uncertainty_w * (b.at_s - end_s),
+        lag_j,
+        quantum_j,
+        hidden_error,
+    )
+    return Estimate(energy_j=energy - hidden, uncertainty_j=uncertainty)
+
+
+def _hidden_tail(
+    energy_j: float, a: Step, head_j: float, after: Level, tail: Tail, *, start_s: float, end_s: float
+) -> tuple[float, float]:
+    """Energy above rest between the window's end and the first level step, and its uncertainty. Unit: J.
+
+    Three bounds, of which the least holds: (a) the card drew as much as in the window until that step; (b) the counter's
+    reading inside the window, carried on at the mean power to its end, says how much is the window's own; (c) the
+    instant power, where there is one: a sensor that holds or averages shows too much of a falling power, never too little.
+    The energy is taken off only where (b) and (c) agree, as what (b) finds alone may be the counter's lag.
+    """
+    tail_s = max(0.0, after.steps[0].at_s - end_s)
+    excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
+    most = excess * tail_s / (tail_s + end_s - start_s)
+    seen_s = after.steps[0].at_s - tail.period_s * max(1, math.ceil((tail_s or 1e-9) / tail.period_s)) - start_s
+    inside = None
+    if seen_s > tail.period_s / 2:
+        unseen_s = end_s - start_s - seen_s
+        busy_w = (tail.energy_j - a.energy_j - head_j) / seen_s
+        inside = max(0.0, energy_j - (busy_w * (seen_s + unseen_s)))
+        slack = BUSY_VARIATION * abs(busy_w) * unseen_s
+        most = min(most, inside + slack)
+    if not tail.powers:
+        return 0.0, most
+    polled, unwatched = _polled_excess(tail.powers, after, end_s, mean_w=energy_j / (end_s - start_s))
+    most = min(most, polled + unwatched)
+    agree = inside is not None and abs(polled - inside) <= max(0.3 * polled, slack)
+    hidden = min(polled, most) if agree else 0.0
+    return hidden, max(hidden, most - hidden)
+
+
+def _polled_excess(
+    powers: Sequence[tuple[float, float]], after: Level, end_s: float, *, mean_w: float
+) -> tuple[float, float]:
+    """Energy above rest by the instant power up to the first level step, and what the time before its first reading hides."""
+    until_s = max(after.steps[0].at_s, end_s)
+    noise_w = max(LEVEL_W, LEVEL_SHARE * after.power_w)
+    total, left_s = 0.0, end_s
+    for (at_s, watts), (next_s, _) in pairwise([*powers, (math.inf, 0.0)]):
+        right_s = min(until_s, next_s)
+        if right_s > left_s and watts - after.power_w > noise_w:
+            total += (watts - after.power_w) * (right_s - left_s)
+        left_s = max(left_s, right_s)
+    first_s = max(0.0, powers[0][0] - end_s)
+    return total, max(0.0, mean_w - after.power_w) / 2 * first_s + noise_w * (until_s - end_s) / 2

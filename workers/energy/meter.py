@@ -1,0 +1,267 @@
+"""The meter: begin, work, end, joules. It reads only before and after the window and starts no thread."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from workers.energy import idle, nvml, rapl, state
+from workers.energy.gauge import MAX_OVER_LIMIT, CounterGauge, Found
+from workers.energy.nvml import Card, CardFault
+from workers.records import Confidence, EnergyMethod, EnergyMetrics, GpuState
+
+POLL_S = 0.002
+"""Time between two readings. NVML answers in about this time; asking faster only loads the card and its driver. Unit: s."""
+
+
+class EnergyMeter:
+    """Energy of some GPUs, and of the host, over windows of this process's making.
+
+        meter = EnergyMeter(["GPU-..."], synchronize=torch.cuda.synchronize)
+        meter.measure_idle(1.0)         # once the model is loaded; optional
+        meter.begin()
+        work()
+        energy = meter.end()            # EnergyMetrics
+
+    No fault of a card, a driver or the host raises: the figure is null then, and `energy_reasons` says why.
+    """
+
+    def __init__(
+        self,
+        gpu_uuids: Sequence[str],
+        *,
+        synchronize: Callable[[], None] | None = None,
+        own_pids: Collection[int] = (),
+        powercap: Path = rapl.POWERCAP,
+    ) -> None:
+        """Make a meter; nothing is read yet.
+
+        Args:
+            gpu_uuids: The cards to measure, by UUID (with or without `GPU-`). None: only the host is measured.
+            synchronize: Waits until the work given to the cards is done; called at both ends of a window.
+            own_pids: Processes that belong to this run (the other ranks), beside this one: they are not foreign.
+            powercap: Root of the host's RAPL counters.
+
+        """
+        self.gpu_uuids = tuple(dict.fromkeys(nvml.spelled(uuid) for uuid in gpu_uuids))
+        self.own_pids = {os.getpid(), *own_pids}
+        self._synchronize = synchronize or (lambda: None)
+        self._powercap = powercap
+        self._faults: dict[str, str] = {}
+        self._gauges: dict[str, CounterGauge] = {}
+        self._looks: dict[str, state.Snapshot] = {}
+        self._names: dict[str, str | None] = {}
+        self._driver = ""
+        self._start_s: float | None = None
+        self._rapl: rapl.Reading | None = None
+        self._last: EnergyMetrics | None = None
+
+    def measure_idle(self, seconds: float = 1.0, *, max_age_s: float = idle.MAX_AGE_S) -> dict[str, float]:
+        """Measure the cards' power at rest, unless it is known and no older than `max_age_s`; W by UUID.
+
+        Call it with the model loaded and nothing running. A card whose power does not settle is left out.
+        """
+        self._synchronize()
+        self._find_cards()
+        stale = {
+            uuid: gauge
+            for uuid, gauge in self._gauges.items()
+            if (old := idle.known(uuid, self._driver)) is None or old.age_s() >= max_age_s
+        }
+        for gauge in stale.values():
+            gauge.open()
+        _follow(list(stale.values()), at_least_s=seconds)
+        for uuid, gauge in stale.items():
+            if (level := gauge.resting) is not None and gauge.settled:
+                idle.remember(uuid, self._driver, level)
+        known = {uuid: idle.known(uuid, self._driver) for uuid in self._gauges}
+        return {uuid: baseline.power_w for uuid, baseline in known.items() if baseline is not None}
+
+    def begin(self) -> None:
+        """Open a window: waits until the cards' power is level and their counters have just stepped."""
+        self._synchronize()
+        self._find_cards()
+        self._looks = {uuid: state.snapshot(gauge.card) for uuid, gauge in self._gauges.items()}
+        for gauge in self._gauges.values():
+            gauge.open()
+        _follow(list(self._gauges.values()))
+        self._rapl = rapl.read(self._powercap)
+        self._start_s = time.monotonic()
+
+    def end(self) -> EnergyMetrics:
+        """Close the window that `begin` opened; follows the counters until they hold all of it.
+
+        Raises:
+            RuntimeError: there was no `begin`.
+
+        """
+        if self._start_s is None or self._rapl is None:
+            raise RuntimeError("EnergyMeter.end() without begin(): call begin() right before the work to measure")
+        self._synchronize()
+        end_s = time.monotonic()
+        host = rapl.read(self._powercap)
+        for gauge in self._gauges.values():
+            gauge.open(after=True)
+            gauge.poll()
+        moments = {uuid: state.fleeting(gauge.card) for uuid, gauge in self._gauges.items()}
+        _follow(list(self._gauges.values()))
+        gpus = tuple(self._gpu(uuid, moments.get(uuid), self._start_s, end_s) for uuid in self.gpu_uuids)
+        methods = {gauge.method for gauge in self._gauges.values()}
+        self._last = _metrics(gpus, methods, end_s - self._start_s, self._rapl, host)
+        self._start_s = None
+        return self._last
+
+    def relative_uncertainty_after(self, duration_s: float) -> float | None:
+        """What the relative uncertainty of a window this long would be; null without a GPU that can be measured. Unit: 1.
+
+        A prediction from the last window's figures, or before the first from the counter's period: it reads nothing, so
+        that it may be asked inside a window. The uncertainty comes from the ends and does not grow with the window.
+        """
+        periods = [gauge.period_s for gauge in self._gauges.values() if gauge.period_s is not None]
+        if not periods or self._faults or duration_s <= 0:
+            return None
+        last = self._last
+        if last is not None and last.gpu_energy_j and last.gpu_energy_uncertainty_j is not None and last.duration_s:
+            power_w = last.gpu_energy_j / last.duration_s
+            return last.gpu_energy_uncertainty_j / (power_w * duration_s)
+        return (0.05 * max(periods) + POLL_S) / duration_s
+
+    def _find_cards(self) -> None:
+        """Open the cards anew where that failed before: a driver may come back between two windows."""
+        self._faults = {}
+        for uuid in self.gpu_uuids:
+            try:
+                if uuid not in self._gauges:
+                    card = Card(uuid)
+                    self._names[uuid] = nvml.quietly(card.name)
+                    self._driver = nvml.quietly(nvml.driver_version) or ""
+                    self._gauges[uuid] = CounterGauge(card)
+                if self._gauges[uuid].card.mig():
+                    raise CardFault("mig")
+            except CardFault as fault:
+                self._gauges.pop(uuid, None)
+                self._faults[uuid] = fault.reason
+
+    def _gpu(self, uuid: str, moment: state.Fleeting | None, start_s: float, end_s: float) -> GpuState:
+        gauge = self._gauges.get(uuid)
+        if gauge is None:
+            reason = self._faults[uuid]
+            mig = True if reason == "mig" else None
+            return GpuState(uuid=uuid, name=self._names.get(uuid), reasons=(reason,), mig=mig)
+        found = gauge.result(start_s, end_s)
+        before, after = self._looks[uuid], state.snapshot(gauge.card, moment)
+        limit_w = after.power_limit_w or before.power_limit_w
+        found = _possible(found, limit_w, end_s - start_s)
+        baseline, idle_reasons = self._baseline(uuid, found)
+        throttled, causes = state.throttling(before, after)
+        foreign = state.foreign(before, after, self.own_pids)
+        flags = {"throttled": throttled, "foreign_processes": foreign}
+        return GpuState(
+            uuid=uuid,
+            name=self._names.get(uuid),
+            energy_j=found.estimate.energy_j if found.estimate else None,
+            energy_uncertainty_j=found.estimate.uncertainty_j if found.estimate else None,
+            idle_power_w=baseline.power_w if baseline else None,
+            idle_power_uncertainty_w=baseline.uncertainty_w if baseline else None,
+            idle_power_age_s=max(0.0, start_s - baseline.at_s) if baseline else None,
+            counter_period_ms=found.period_s * 1000 if found.period_s else None,
+            throttled=throttled,
+            throttle_reasons=causes,
+            temperature_start_c=before.temperature_c,
+            temperature_end_c=after.temperature_c,
+            sm_clock_mhz=after.sm_clock_mhz,
+            power_limit_w=limit_w,
+            foreign_processes=foreign,
+            mig=False,
+            reasons=(*found.reasons, *idle_reasons, *(name for name, set_ in flags.items() if set_)),
+        )
+
+    def _baseline(self, uuid: str, found: Found) -> tuple[idle.Baseline | None, tuple[str, ...]]:
+        """The card's power at rest: as measured for it, else as seen right before the window."""
+        known, level = idle.known(uuid, self._driver), found.before
+        if known is None:
+            unsure = level is None or "unsettled_before" in found.reasons
+            return (None, ("no_idle_baseline",)) if unsure or level is None else (idle.seen(level), ())
+        if level is not None and known.drifted(level):
+            idle.forget(uuid, self._driver)
+            return known, ("idle_drift",)
+        return known, ()
+
+
+def _follow(gauges: Sequence[CounterGauge], *, at_least_s: float = 0.0) -> None:
+    """Read all cards in turn until each has seen enough, at least `at_least_s` long."""
+    opened_s = time.monotonic()
+    while gauges and not (all(g.ready() for g in gauges) and time.monotonic() - opened_s >= at_least_s):
+        for gauge in gauges:
+            gauge.poll()
+        if all(g.ready() for g in gauges) and time.monotonic() - opened_s >= at_least_s:
+            return  # right after the step that was waited for, not a pause later
+        time.sleep(POLL_S)
+
+
+def _possible(found: Found, limit_w: float | None, duration_s: float) -> Found:
+    """Refuse a figure that the card could not have drawn."""
+    estimate = found.estimate
+    if estimate is None:
+        return found
+    least_j = estimate.energy_j - estimate.uncertainty_j
+    if limit_w is not None and least_j / duration_s > MAX_OVER_LIMIT * limit_w:
+        return found.refused("above_power_limit")
+    if estimate.energy_j < 0:
+        return found.refused("negative_energy")
+    return found
+
+
+def _metrics(
+    gpus: Sequence[GpuState], methods: Collection[str], duration_s: float, start: rapl.Reading, end: rapl.Reading
+) -> EnergyMetrics:
+    """Put the cards and the host together. The sum over the cards is null as soon as one of them is."""
+    cpu_j, cpu_reason = rapl.between(start, end, "cpu")
+    dram_j, dram_reason = rapl.between(start, end, "dram")
+    energies = [gpu.energy_j for gpu in gpus]
+    total = math.fsum(e for e in energies if e is not None) if gpus and None not in energies else None
+    # Lag and falling power bend all cards alike, so their uncertainties add up linearly.
+    uncertainty = None if total is None else math.fsum(gpu.energy_uncertainty_j or 0 for gpu in gpus)
+    idles = [gpu.idle_power_w for gpu in gpus]
+    idle_w = math.fsum(w for w in idles if w is not None) if gpus and None not in idles else None
+    net = None if total is None or idle_w is None else total - idle_w * duration_s
+    net_uncertainty = (
+        None
+        if net is None or uncertainty is None
+        else math.hypot(uncertainty, math.fsum(gpu.idle_power_uncertainty_w or 0 for gpu in gpus) * duration_s)
+    )
+    reasons = tuple(sorted({reason for gpu in gpus for reason in gpu.reasons})) if gpus else ("no_gpu",)
+    periods = [gpu.counter_period_ms for gpu in gpus if gpu.counter_period_ms is not None]
+    method: EnergyMethod = "none"
+    if total is not None:
+        method = "nvml_power" if "nvml_power" in methods else "nvml_counter"
+    elif not gpus and cpu_j is not None:
+        method = "rapl"
+    return EnergyMetrics(
+        gpu_energy_j=total,
+        gpu_energy_uncertainty_j=uncertainty,
+        gpu_energy_net_j=net,
+        gpu_energy_net_uncertainty_j=net_uncertainty,
+        idle_power_w=idle_w,
+        duration_s=duration_s,
+        energy_method=method,
+        energy_confidence=_confidence(total, uncertainty, reasons),
+        energy_reasons=reasons,
+        counter_period_ms=max(periods, default=None),
+        per_gpu={gpu.uuid: gpu.energy_j for gpu in gpus if gpu.energy_j is not None},
+        cpu_energy_j=cpu_j,
+        cpu_energy_reason=cpu_reason,
+        dram_energy_j=dram_j,
+        dram_energy_reason=dram_reason,
+        gpus=tuple(gpus),
+    )
+
+
+def _confidence(total_j: float | None, uncertainty_j: float | None, reasons: Sequence[str]) -> Confidence | None:
+    if total_j is None or uncertainty_j is None:
+        return None
+    relative = uncertainty_j / total_j if total_j > 0 else math.inf
+    if relative < 0.05 and not reasons:
+        return "high"
+    return "medium" if relative < 0.20 and len(reasons) <= 1 else "low"
