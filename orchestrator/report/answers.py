@@ -1,0 +1,100 @@
+"""Which precision is fastest, and which cheapest: only among cells that may be compared at all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.report.figures import ENERGY, THROUGHPUT, Figure, Quantity, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Cells with one model, one workload and one kind of device: the ones whose tokens mean the same."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    device: str
+    members: tuple[int, ...]
+    """Row indices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best cell for one figure within a group."""
+
+    index: int
+    figure: Figure
+    rival: int | None = None
+    """Row of the best cell of another precision whose interval reaches into this one's; null where none does."""
+
+
+def device(row: Row) -> str:
+    """What the cell ran on: its cards with their number, or the processor."""
+    names = row["gpu_names"]
+    if not names:
+        return row["cpu_name"] or row["device"] or "no device"
+    counts = {name: list(names).count(name) for name in names}
+    return ", ".join(f"{count} x {name}" for name, count in counts.items())
+
+
+def groups(rows: Sequence[Row]) -> list[Group]:
+    """Comparable cells that have figures, in the rows' order."""
+    found: dict[tuple[str, int, int, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        if row["repeats_ok"]:
+            key = (row["model"], row["input_tokens"], row["output_tokens"], device(row))
+            found.setdefault(key, []).append(i)
+    return [
+        Group(model=model, input_tokens=prompt, output_tokens=new, device=where, members=tuple(members))
+        for (model, prompt, new, where), members in found.items()
+    ]
+
+
+def fastest(rows: Sequence[Row], members: Sequence[int]) -> Best | None:
+    """Most output tokens/s."""
+    return _best(rows, members, THROUGHPUT, lambda value: -value)
+
+
+def cheapest(rows: Sequence[Row], members: Sequence[int]) -> Best | None:
+    """Fewest J/token."""
+    return _best(rows, members, ENERGY, lambda value: value)
+
+
+def by_precision(rows: Sequence[Row], group: Group) -> dict[str, list[int]]:
+    """The group's rows by precision, in their order."""
+    found: dict[str, list[int]] = {}
+    for i in group.members:
+        found.setdefault(rows[i]["precision"], []).append(i)
+    return found
+
+
+def pareto(points: Sequence[tuple[float, float, int]]) -> list[int]:
+    """Rows that no other beats in both: `x` is better when larger, `y` when smaller. In ascending `x`.
+
+    Points are (x, y, row). From the right, a point belongs to the front if it is lower than all that went before.
+    """
+    front: list[int] = []
+    lowest = float("inf")
+    for _, y, row in sorted(points, key=lambda point: (-point[0], point[1])):
+        if y < lowest:
+            lowest = y
+            front.append(row)
+    return front[::-1]
+
+
+def _best(rows: Sequence[Row], members: Sequence[int], quantity: Quantity, cost: Callable[[float], float]) -> Best | None:
+    figures = {i: quantity.of(rows[i]) for i in members}
+    ranked = sorted((cost(figure.value), i) for i, figure in figures.items() if figure.value is not None)
+    if not ranked:
+        return None
+    winner = ranked[0][1]
+    others = [i for _, i in ranked if rows[i]["precision"] != rows[winner]["precision"]]
+    rival = others[0] if others and _overlap(figures[winner], figures[others[0]]) else None
+    return Best(index=winner, figure=figures[winner], rival=rival)
+
+
+def _overlap(first: Figure, second: Figure) -> bool:
+    """Whether two 95 % intervals touch; a figure without an interval has none to touch with."""
+    if first.value is None or second.value is None:
+        return False
+    return abs(first.value - second.value) <= (first.half_width or 0.0) + (second.half_width or 0.0)

@@ -1,0 +1,215 @@
+"""Rows -> one HTML page that needs nothing but itself. Jinja escapes whatever comes from the results."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.report import answers, charts
+from orchestrator.report.figures import (
+    E2E,
+    ENERGY,
+    FLOPS,
+    FLOPS_PER_S,
+    MFU,
+    PEAK_MEMORY,
+    PERPLEXITY,
+    THROUGHPUT,
+    TPOT,
+    TTFT,
+    Figure,
+    Quantity,
+    Row,
+    Scale,
+    one_line,
+    scale,
+)
+
+GLYPHS = {"high": "●", "medium": "◉", "low": "○"}
+"""The same fillings as the charts' marks."""
+_OPTIONAL = ("attention", "processes", "tensor_parallel", "accelerator_type")
+"""Settings that get a column only where the sweep varies them."""
+_GROUPS_SHOWN = 4
+_ENVIRONMENT = (
+    "host", "device", "gpu_names", "driver_version", "cuda_version", "cpu_name", "cpu_threads", "memory_total_mb", "platform",
+    "python_version", "torch_version", "transformers_version", "quantiser_version", "joulegrid_version",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCell:
+    """One figure as the table shows it."""
+
+    text: str
+    sort: float | None
+    title: str
+    glyph: str = ""
+    note: int | None = None
+
+
+@dataclass
+class Notes:
+    """The reasons of all dashes, numbered as they are met."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, reason: str) -> int:
+        """The reason's number, a new one where it is new."""
+        return self.numbers.setdefault(reason, len(self.numbers) + 1)
+
+
+def render(rows: Sequence[Row]) -> str:
+    """The page. Raises ValueError where there is no row to tell the sweep from."""
+    if not rows:
+        raise ValueError("the results have no rows: there is nothing to report")
+    drawn, notes, quantities = charts.charts(rows), Notes(), _quantities(rows)
+    scales = {quantity.key: scale(quantity, rows) for quantity in quantities}
+    environment = Environment(
+        loader=PackageLoader("orchestrator.report", "template"),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html").render(
+        head=_head(rows),
+        answers=[_answer(rows, group, scales) for group in answers.groups(rows)],
+        groups_shown=_GROUPS_SHOWN,
+        headers=[(quantity.title, scales[quantity.key].unit) for quantity in quantities],
+        optional=[name for name in _OPTIONAL if len({row[name] for row in rows}) > 1],
+        rows=[(row, [_cell(q.of(row), scales[q.key], notes) for q in quantities]) for row in rows],
+        notes=notes.numbers,
+        choices={name: list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "precision", "status")},
+        charts=drawn,
+        data=_for_script([{"id": c.id, "cap": c.cap, "data": c.traces, "layout": c.layout} for c in drawn]),
+        estimates=_estimates(rows),
+        failures=[(row, one_line(row["error_message"] or "no message")) for row in rows if row["status"] != "ok"],
+        mixed=[row for row in rows if row["mixed"]],
+        environments=_environments(rows),
+        environment_names=_ENVIRONMENT,
+        glyphs=GLYPHS,
+        css=_asset("template/page.css"),
+        plotly=_asset("vendor/plotly-basic.min.js"),
+        script=_asset("template/table.js") + _asset("template/charts.js"),
+    )
+
+
+def _quantities(rows: Sequence[Row]) -> list[Quantity]:
+    always = [THROUGHPUT, TTFT, TPOT, E2E, ENERGY, PEAK_MEMORY, FLOPS, FLOPS_PER_S, MFU]
+    return [*always, PERPLEXITY] if any(row["scored_tokens"] for row in rows) else always
+
+
+def _head(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the title says: sweep, when, where, card."""
+    first = rows[0]
+    begun = datetime.fromtimestamp(first["started_unix_s"], UTC)
+    return {
+        "sweep": first["sweep"], "when": f"{begun:%Y-%m-%d %H:%M} UTC", "iso": begun.isoformat(),
+        "hosts": list(dict.fromkeys(row["host"] for row in rows if row["host"])) or ["no host: nothing was measured"],
+        "devices": list(dict.fromkeys(answers.device(row) for row in rows if row["repeats_ok"])),
+        "hash": first["sweep_hash"], "commit": first["git_commit"], "ray": first["ray_version"],
+        "driver_host": first["driver_host"],
+        "statuses": {s: sum(r["status"] == s for r in rows) for s in dict.fromkeys(r["status"] for r in rows)},
+        "total": len(rows),
+        "joules": sum(ENERGY.of(row).value is not None for row in rows),
+    }  # fmt: skip
+
+
+def _answer(rows: Sequence[Row], group: answers.Group, scales: dict[str, Scale]) -> dict[str, Any]:
+    """The group's fastest and cheapest cell, and the best that each precision can do."""
+    lines = []
+    for precision, members in answers.by_precision(rows, group).items():
+        fast, cheap = answers.fastest(rows, members), answers.cheapest(rows, members)
+        lines.append((precision, _best(rows, fast, scales["throughput"]), _best(rows, cheap, scales["energy"]),
+                      None if fast is None else _figure(PEAK_MEMORY.of(rows[fast.index]), scales["memory"])))  # fmt: skip
+    return {
+        "group": group,
+        "fastest": _best(rows, answers.fastest(rows, group.members), scales["throughput"]),
+        "cheapest": _best(rows, answers.cheapest(rows, group.members), scales["energy"]),
+        "no_energy": ENERGY.of(rows[group.members[0]]).reason,
+        "lines": lines,
+    }
+
+
+def _best(rows: Sequence[Row], best: answers.Best | None, unit: Scale) -> dict[str, Any] | None:
+    if best is None:
+        return None
+    return {
+        "precision": rows[best.index]["precision"], "batch": rows[best.index]["batch_size"], **_figure(best.figure, unit),
+        "rival": None if best.rival is None else rows[best.rival]["precision"],
+    }  # fmt: skip
+
+
+def _figure(figure: Figure, unit: Scale) -> dict[str, Any]:
+    if figure.value is None:
+        return {"text": "–", "unit": "", "glyph": "", "title": figure.reason}
+    return {
+        "text": unit.number(figure.value, figure.half_width), "unit": unit.unit,
+        "glyph": GLYPHS.get(figure.confidence or "", ""), "title": _provenance(figure),
+    }  # fmt: skip
+
+
+def _cell(figure: Figure, unit: Scale, notes: Notes) -> TableCell:
+    if figure.value is None:
+        return TableCell(text="–", sort=None, title=figure.reason, note=notes.number(figure.reason))
+    return TableCell(
+        text=unit.number(figure.value, figure.half_width), sort=figure.value,
+        title=_provenance(figure), glyph=GLYPHS.get(figure.confidence or "", ""),
+    )  # fmt: skip
+
+
+def _provenance(figure: Figure) -> str:
+    """How the figure was obtained, as the hover says it."""
+    parts = [
+        f"method {figure.method}" if figure.method else "",
+        f"confidence {figure.confidence}" if figure.confidence else "",
+        f"± is the 95 % interval {figure.basis}" if figure.half_width is not None else "no interval: one repeat",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _estimates(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What each FLOPs estimator says, once for every distinct answer: precisions mostly share theirs."""
+    names = ("calflops", "architecture", "parameter_estimate", "dispatcher")
+    unit, found = scale(FLOPS, rows), {}
+    for row in rows:
+        if row["flops_value"] is None:
+            continue
+        why = json.loads(row["flops_failures"] or "{}")
+        others = [
+            (f"{row[f'flops_{n}'] / row['flops_value'] - 1:+.2%}", "") if row[f"flops_{n}"] is not None and row["flops_value"]
+            else ("–", why.get(n, "this estimator was not asked"))
+            for n in names
+        ]  # fmt: skip
+        key = (row["model"], row["batch_size"], row["input_tokens"], row["output_tokens"], row["flops_value"], str(others))
+        entry = found.setdefault(key, {"row": row, "figure": _figure(FLOPS.of(row), unit), "others": others, "precisions": []})
+        if row["precision"] not in entry["precisions"]:
+            entry["precisions"].append(row["precision"])
+    return list(found.values())
+
+
+def _environments(rows: Sequence[Row]) -> list[tuple[tuple[Any, ...], int]]:
+    """Every distinct environment, with how many cells were measured in it."""
+    counts: dict[tuple[Any, ...], int] = {}
+    for row in rows:
+        if row["host"]:
+            key = tuple(tuple(v) if isinstance(v, list) else v for v in (row[name] for name in _ENVIRONMENT))
+            counts[key] = counts.get(key, 0) + 1
+    return list(counts.items())
+
+
+def _asset(name: str) -> Markup:
+    """A file of ours for a `<script>` or `<style>`: its text must not end the element early."""
+    text = files("orchestrator.report").joinpath(name).read_text(encoding="utf-8")
+    return Markup(re.sub(r"</(script|style)", r"<\\/\1", text, flags=re.IGNORECASE))  # noqa: S704 (files of this package)
+
+
+def _for_script(value: Any) -> Markup:
+    """JSON that is safe inside `<script>`: no name in it can end the element or begin a comment there."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 (escaped above)

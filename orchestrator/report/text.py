@@ -1,0 +1,121 @@
+"""The table that a sweep closes with: one line a cell, in a terminal or a job's log."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report.figures import (
+    ENERGY,
+    FLOPS,
+    PEAK_MEMORY,
+    THROUGHPUT,
+    TTFT,
+    Figure,
+    Quantity,
+    Row,
+    one_line,
+    scale,
+)
+
+_QUANTITIES = (THROUGHPUT, TTFT, ENERGY, PEAK_MEMORY, FLOPS)
+_TITLES = {"ttft": "TTFT", "energy": "Energy", "memory": "Peak mem", "flops": "FLOPs", "throughput": "Throughput"}
+_WIDE = 130
+"""From so many columns on, methods and confidences are words; below, letters with a legend."""
+_METHODS = {"calflops": "c", "architecture": "a", "parameter_estimate": "p"}
+
+
+@dataclass(frozen=True)
+class ClosingTable:
+    """Rich's view of the rows; the console's width decides how much is spelt out."""
+
+    rows: Sequence[Row]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Table, legend, then whatever is not a figure: dashes' reasons and failures, a line each."""
+        wide = options.max_width >= _WIDE
+        yield _table(self.rows, wide=wide, ascii_only=options.ascii_only)
+        for line in [*_legend(wide=wide), *_dashes(self.rows), *_failures(self.rows), *_mixed(self.rows)]:
+            yield Text(_plain(line, ascii_only=options.ascii_only), no_wrap=True, overflow="ellipsis")
+
+
+def _table(rows: Sequence[Row], *, wide: bool, ascii_only: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0, 0, 0 if not wide else 1))
+    table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=None, min_width=8)
+    table.add_column("precision", no_wrap=True)
+    table.add_column("batch", justify="right", no_wrap=True)
+    table.add_column("in/out", justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    scales = {quantity.key: scale(quantity, rows) for quantity in _QUANTITIES}
+    for quantity in _QUANTITIES:
+        title = f"{_TITLES[quantity.key]}\n{scales[quantity.key].unit}"
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        style = {"ok": "", "skipped": "dim"}.get(row["status"], "red")
+        cells = [_plain(_shown(q, row, scales[q.key].number, wide=wide), ascii_only=ascii_only) for q in _QUANTITIES]
+        settings = [row["precision"], str(row["batch_size"]), f"{row['input_tokens']}/{row['output_tokens']}"]
+        # Text, not str: a model's name is foreign, and brackets in it are no markup
+        table.add_row(*map(Text, [row["model"], *settings, row["status"], *cells]), style=style)
+    return table
+
+
+def _shown(quantity: Quantity, row: Row, number, *, wide: bool) -> str:  # type: ignore[no-untyped-def]
+    figure = quantity.of(row)
+    if figure.value is None:
+        return "-"
+    text = number(figure.value, figure.half_width)
+    return f"{text} {_mark(figure, wide=wide)}".rstrip() if quantity in (ENERGY, FLOPS) else text
+
+
+def _mark(figure: Figure, *, wide: bool) -> str:
+    """Method and confidence: `calflops high`, or in a narrow table `cH`; of energy, the confidence alone."""
+    confidence = figure.confidence or "ungraded"
+    if wide:
+        method = {"parameter_estimate": "2xparams"}.get(figure.method or "", figure.method or "")
+        return f"{method} {confidence}"
+    return _METHODS.get(figure.method or "", "") + confidence[0].upper()
+
+
+def _legend(*, wide: bool) -> Iterator[str]:
+    yield "± half width of the 95 % interval, over repeats or within the window; no ±: a single repeat, or an exact count."
+    if not wide:
+        yield "FLOPs by c calflops, a architecture, p 2 x parameters x tokens. Confidence: H high, M medium, L low, U ungraded."
+
+
+def _dashes(rows: Sequence[Row]) -> Iterator[str]:
+    """Each reason for a missing figure once, with how many cells have it; a failed cell's stands with the failures."""
+    for quantity in _QUANTITIES:
+        counts: dict[str, int] = {}
+        for row in rows:
+            figure = quantity.of(row)
+            if figure.value is None and row["repeats_ok"]:
+                counts[figure.reason] = counts.get(figure.reason, 0) + 1
+        for reason, count in counts.items():
+            yield f"No {quantity.unit if quantity is ENERGY else _TITLES[quantity.key]} in {_cells(count)}: {one_line(reason)}"
+
+
+def _failures(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row["status"] != "ok":
+            cell = f"{row['model']} {row['precision']} batch {row['batch_size']} {row['input_tokens']}/{row['output_tokens']}"
+            kept = f" ({row['repeats_ok']} of {row['repeats_asked']} repeats kept)" if row["repeats_ok"] else ""
+            error = f"{row['error_type'] or 'no error type'}: {one_line(row['error_message'] or 'no message')}"
+            yield f"{row['status']}: {cell}{kept}: {error}"
+
+
+def _mixed(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row["mixed"]:
+            yield f"mixed: {row['model']} {row['precision']} batch {row['batch_size']}: {'; '.join(row['mixed'])}"
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'' if count == 1 else 's'}"
+
+
+def _plain(text: str, *, ascii_only: bool) -> str:
+    """A log that is not UTF-8 shows ± as a question mark, or stops the program."""
+    return text.replace("±", "+-").replace("µ", "u").encode("ascii", "replace").decode() if ascii_only else text
