@@ -1,0 +1,145 @@
+"""Which run is next. Pure, so that the same code serves the cluster and the simulator.
+
+Two rules. While plenty of work is left, a worker stays with the model that it has loaded. Once the longest run left
+would stick out at the end (it is longer than half of what is left per worker), it goes first: longest processing time
+first keeps the end of the sweep close to the lower bound (Graham 1969). A sweep that asks for an order gets that order.
+"""
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from workers.records import Run
+
+Kind = tuple[int, str | None]
+"""What a worker must be for a run: how many processes, and which card (null: any)."""
+
+_STICKS_OUT = 0.5
+
+
+class _Entry(NamedTuple):
+    """A run in its queue; tuples sort by what comes first."""
+
+    rank: tuple[float, int]
+    cost_s: float
+    run: Run
+
+
+def kind_of(run: Run) -> Kind:
+    """The kind of worker that can take `run`."""
+    return run.cell.world_size, run.cell.accelerator_type
+
+
+class Backlog:
+    """Runs that have not begun, by kind of worker and by what they load.
+
+    Args:
+        runs: In the order of the sweep.
+        keep_order: Whether that order binds; otherwise models are kept together and long runs go first.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, keep_order: bool) -> None:
+        self._keep_order = keep_order
+        self._place = {run.key: place for place, run in enumerate(runs)}
+        self._waiting: dict[str, list[Run]] = defaultdict(list)
+        self._queues: dict[Kind, dict[str, list[_Entry]]] = defaultdict(lambda: defaultdict(list))
+        self._cost_s: dict[Kind, float] = defaultdict(float)
+        for run in runs:
+            self._waiting[model_key(run)].append(run)
+
+    def __len__(self) -> int:
+        """Runs that have not begun."""
+        waiting = sum(map(len, self._waiting.values()))
+        return waiting + sum(len(queue) for queues in self._queues.values() for queue in queues.values())
+
+    def release(self, model: str, cost_s: Callable[[Run], float]) -> None:
+        """Let the runs of a model go: it is prepared, and what they cost is predicted."""
+        for run in self._waiting.pop(model, ()):
+            self.put(run, cost_s(run))
+
+    def discard(self, model: str) -> list[Run]:
+        """Take out every waiting run of a model that cannot be prepared."""
+        return self._waiting.pop(model, [])
+
+    def put(self, run: Run, cost_s: float) -> None:
+        """Offer a run, for the first time or again."""
+        place = self._place[run.key]
+        entry = _Entry((0.0 if self._keep_order else -cost_s, place), cost_s, run)
+        insort(self._queues[kind_of(run)][run.cell.load_key], entry)
+        self._cost_s[kind_of(run)] += cost_s
+
+    def kinds(self) -> dict[Kind, int]:
+        """Kinds of workers that have something to do, with how many runs, the largest kind first."""
+        counts = {kind: sum(map(len, queues.values())) for kind, queues in self._queues.items()}
+        return {
+            kind: counts[kind] for kind in sorted(counts, key=lambda kind: (-kind[0], str(kind[1]))) if counts[kind]
+        }
+
+    def take(
+        self, kind: Kind, *, loaded: str | None, workers: int, fits: Callable[[Run], bool] = lambda _: True
+    ) -> Run | None:
+        """The next run for a worker of `kind`; null where it can do none of them.
+
+        Args:
+            kind: What the worker is.
+            loaded: `load_key` of the model that the worker holds.
+            workers: How many of the kind there are.
+            fits: Whether this very worker can take a run (another card may).
+        """
+        heads = {
+            key: entry
+            for key, queue in self._queues[kind].items()
+            if (entry := next((entry for entry in queue if fits(entry.run)), None))
+        }
+        if not heads or (self._keep_order and self._waits_for_an_earlier_one(heads)):
+            return None
+        key = self._choose(kind, heads, loaded, workers)
+        entry = heads[key]
+        queue = self._queues[kind][key]
+        queue.remove(entry)
+        if not queue:
+            del self._queues[kind][key]
+        self._cost_s[kind] -= entry.cost_s
+        return entry.run
+
+    def _choose(self, kind: Kind, heads: dict[str, _Entry], loaded: str | None, workers: int) -> str:
+        if self._keep_order:
+            return min(heads, key=lambda key: heads[key].rank)
+        longest = max(heads, key=lambda key: (heads[key].cost_s, -heads[key].rank[1]))
+        share_s = self._cost_s[kind] / max(workers, 1)
+        if loaded in heads and heads[longest].cost_s <= _STICKS_OUT * share_s:
+            return loaded
+        return longest
+
+    def _waits_for_an_earlier_one(self, heads: dict[str, _Entry]) -> bool:
+        """Whether a run that comes first in the sweep's order is not prepared yet."""
+        first = min(entry.rank for entry in heads.values())[1]
+        return any(self._place[runs[0].key] < first for runs in self._waiting.values())
+
+    def remaining(self) -> Iterator[Run]:
+        """Every run that has not begun."""
+        for runs in self._waiting.values():
+            yield from runs
+        for queues in self._queues.values():
+            for queue in queues.values():
+                yield from (entry.run for entry in queue)
+
+    def remove(self, runs: Iterable[Run]) -> None:
+        """Take these out, wherever they are."""
+        keys = {run.key for run in runs}
+        for model, waiting in list(self._waiting.items()):
+            self._waiting[model] = [run for run in waiting if run.key not in keys]
+            if not self._waiting[model]:
+                del self._waiting[model]
+        for kind, queues in self._queues.items():
+            for key, queue in list(queues.items()):
+                queues[key] = [entry for entry in queue if entry.run.key not in keys]
+                if not queues[key]:
+                    del queues[key]
+            self._cost_s[kind] = sum(entry.cost_s for queue in queues.values() for entry in queue)
+
+
+def model_key(run: Run) -> str:
+    """What preparation is shared by: the model, whatever is done with it."""
+    return run.cell.model.model_dump_json()

@@ -1,0 +1,56 @@
+"""Cells -> stream of outcomes, on Ray. The only room of the driver that imports ray.
+
+`cluster` knows the nodes, `worker` holds processes, `prepare` counts FLOPs ahead, `loop` brings them together, `faults`
+says what an error of Ray's means. Which run is next is decided in `orchestrator.backlog`, which knows nothing of Ray.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+
+from orchestrator.backlog import Backlog
+from orchestrator.config import SweepConfig
+from orchestrator.schedule.cluster import Cluster, connect, driver_is_on_head
+from orchestrator.schedule.loop import Loop
+from orchestrator.schedule.prepare import Preparation
+from orchestrator.schedule.worker import Equipment
+from workers.actor import Measures
+from workers.prepare import prepare
+from workers.records import Outcome, Run
+
+__all__ = ["Cluster", "connect", "driver_is_on_head", "run"]
+
+
+def run(
+    runs: Sequence[Run],
+    sweep: SweepConfig,
+    cluster: Cluster,
+    *,
+    texts: Mapping[str, Sequence[str]] | None = None,
+    make: Callable[[], Measures] | None = None,
+    estimate: Callable[..., Any] = prepare,
+) -> Iterator[Outcome]:
+    """Make the runs, and yield each one's outcome as it ends.
+
+    Args:
+        runs: What to run, in the sweep's order.
+        sweep: The bounds and the placement.
+        cluster: Where; see `connect`.
+        texts: Prompt and quality texts by their SHA-256; every process gets them.
+        make: What measures, made in each process; a stand-in for trivial cells. By default the real `Measurer`.
+        estimate: What prepares a model in a CPU task.
+    """
+    if not runs:
+        return
+    equipment = Equipment(make=make or _measurer, texts=ray.put(dict(texts or {})))
+    backlog = Backlog(runs, keep_order=sweep.order != "longest_first")
+    preparation = Preparation(runs, before_measuring=cluster.device == "cpu", estimate=estimate)
+    yield from Loop(cluster, backlog, preparation, sweep, equipment).outcomes()
+
+
+def _measurer() -> Measures:
+    """The real thing, imported only in the process that measures."""
+    from workers.measure import Measurer
+
+    return Measurer()

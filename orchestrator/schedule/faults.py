@@ -1,0 +1,70 @@
+"""What Ray raises -> how a run ended. What each fault looks like was tried on Ray 2.60 (ARCHITECTURE.md)."""
+
+import socket
+
+from ray import exceptions
+
+from workers.records import ProcessFailure, Run
+
+# Ray says "unavailable" for a node that was cut off, "died" for a process that was killed; to a sweep both are lost.
+_LOST = (
+    exceptions.ActorDiedError,
+    exceptions.ActorUnavailableError,
+    exceptions.ActorUnschedulableError,
+    exceptions.NodeDiedError,
+    exceptions.WorkerCrashedError,
+    exceptions.ObjectLostError,
+    exceptions.RaySystemError,
+)
+
+
+def failure(run: Run, error: Exception, *, host: str | None, attempt: int, rank: int | None = None) -> ProcessFailure:
+    """The typed failure for what `ray.get` raised."""
+    if isinstance(error, exceptions.OutOfMemoryError):
+        status, kind = "oom", "HostOutOfMemory"
+    elif isinstance(error, _LOST):
+        status, kind = "lost", type(error).__name__
+    else:
+        status, kind = "failed", type(error).__name__
+    return ProcessFailure(
+        cell_id=run.cell.cell_id,
+        repeat=run.repeat,
+        rank=rank,
+        status=status,
+        error_type=kind,
+        error_message=_first_line(error),
+        traceback=str(error),
+        host=host,
+        attempt=attempt,
+    )
+
+
+def timed_out(run: Run, timeout_s: float, *, host: str | None, attempt: int) -> ProcessFailure:
+    """The failure of a run that did not end in time; its processes were killed."""
+    return ProcessFailure(
+        cell_id=run.cell.cell_id,
+        repeat=run.repeat,
+        status="timeout",
+        error_type="Timeout",
+        error_message=f"no result within timeout_s = {timeout_s:g} s; its processes were killed",
+        host=host,
+        attempt=attempt,
+    )
+
+
+def untried(run: Run, reason: str, *, error_type: str = "Impossible") -> ProcessFailure:
+    """The failure of a run that nothing was tried for."""
+    return ProcessFailure(
+        cell_id=run.cell.cell_id,
+        repeat=run.repeat,
+        status="skipped",
+        error_type=error_type,
+        error_message=reason,
+        host=socket.gethostname(),
+        attempt=0,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,239 @@
+"""The one event loop: open workers, feed them, take in what they deliver, end what hangs.
+
+It waits in `ray.wait` and nowhere else, so that the driver does not burn a core beside an energy measurement.
+"""
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import ray
+
+from orchestrator.backlog import Backlog, kind_of
+from orchestrator.config import SweepConfig
+from orchestrator.plan import Hardware, impossible
+from orchestrator.predict import predicted_s
+from orchestrator.schedule import faults
+from orchestrator.schedule.cluster import Cluster
+from orchestrator.schedule.prepare import Preparation
+from orchestrator.schedule.worker import START_TIMEOUT_S, Equipment, Worker
+from workers.records import Outcome, ProcessFailure, RawProcessResult, Run
+
+_LOOK_ROUND_S = 5.0
+"""How long the loop sleeps at most before it asks which nodes live."""
+
+log = logging.getLogger("joulegrid")
+
+
+class Loop:
+    """One sweep on one cluster.
+
+    Args:
+        cluster: The nodes.
+        backlog: The runs, none of them begun.
+        preparation: Releases a model's runs into the backlog when the model is prepared.
+        sweep: The bounds: time-outs, attempts, isolation.
+        equipment: What the actors are made with.
+    """
+
+    def __init__(
+        self, cluster: Cluster, backlog: Backlog, preparation: Preparation, sweep: SweepConfig, equipment: Equipment
+    ) -> None:
+        self._cluster = cluster
+        self._backlog = backlog
+        self._preparation = preparation
+        self._sweep = sweep
+        self._equipment = equipment
+        self._workers: list[Worker] = []
+        self._hardware: dict[str | None, Hardware] = {}
+        self._earlier: dict[str, list[ProcessFailure]] = defaultdict(list)
+        self._avoid: dict[str, set[str]] = defaultdict(set)
+        self._losses: Counter[str] = Counter()
+        self._looked_round = time.monotonic()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Every run's outcome, as runs end."""
+        try:
+            yield from self._without_room()
+            while self._backlog or any(worker.busy for worker in self._workers):
+                self._open_workers()
+                self._feed()
+                yield from self._collect()
+                yield from self._end_overdue()
+                yield from self._look_round()
+        finally:
+            self._preparation.cancel()
+            for worker in self._workers:
+                worker.close()
+
+    def _open_workers(self) -> None:
+        """Open workers where there is room, the largest kind first, while there are more runs than free workers."""
+        if not self._preparation.may_measure:
+            return
+        for kind, runs in self._backlog.kinds().items():
+            free = sum(worker.kind == kind and not worker.busy for worker in self._workers)
+            while free < runs and (nodes := self._cluster.place(kind)):
+                self._workers.append(Worker(kind, nodes, self._cluster, self._equipment))
+                free += 1
+
+    def _feed(self) -> None:
+        """Give each idle worker its next run; close those whose kind has none left, for others may need the room."""
+        for worker in [worker for worker in self._workers if worker.idle]:
+            run = self._backlog.take(
+                worker.kind,
+                loaded=worker.loaded,
+                workers=sum(other.kind == worker.kind for other in self._workers),
+                fits=partial(self._fits, worker),
+            )
+            if run is not None:
+                cost, reason = self._preparation.cost(run)
+                attempt = len(self._earlier[run.key]) + 1
+                worker.start(run, cost, reason, attempt=attempt, timeout_s=self._sweep.timeout_s)
+            elif worker.kind not in self._backlog.kinds() and not self._preparation.refs:
+                self._close(worker)
+
+    def _fits(self, worker: Worker, run: Run) -> bool:
+        """Whether this worker can do the run, and the run was not lost here while it could be tried elsewhere."""
+        if worker.hardware is None or impossible(run.cell, worker.hardware):
+            return False
+        avoid = self._avoid.get(run.key, set())
+        elsewhere = any(other.kind == worker.kind and not _on(other, avoid) for other in self._workers)
+        return not _on(worker, avoid) or not elsewhere
+
+    def _collect(self) -> Iterator[Outcome]:
+        """Wait for something to be delivered, then take in all that is there."""
+        owing = {ref: worker for worker in self._workers for ref in worker.refs}
+        refs = [*owing, *self._preparation.refs]
+        if not refs:  # only nodes that may still come can help: `_look_round` decides
+            time.sleep(1.0)
+            return
+        bounds = (worker.deadline - time.monotonic() for worker in self._workers)
+        patience_s = max(0.0, min(_LOOK_ROUND_S, *bounds))
+        if not ray.wait(refs, timeout=patience_s, fetch_local=False)[0]:
+            return
+        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
+        for ref in ready:
+            if ref in self._preparation.refs:
+                for run, failure in self._preparation.settle(ref, self._backlog):
+                    yield Outcome(run=run, failure=failure)
+            elif ref in owing[ref].refs:  # not where another rank of its gang ended it a moment ago
+                yield from self._settle(owing[ref], ref)
+
+    def _settle(self, worker: Worker, ref: Any) -> Iterator[Outcome]:
+        """Take in one rank's delivery, and finish the run when it was the last, or the gang when it failed."""
+        rank = worker.refs[ref]
+        try:
+            failed = worker.settle(ref)
+        except Exception as error:
+            yield from self._lost(worker, error, rank)
+            return
+        if worker.busy is None:
+            if worker.idle:
+                yield from self._greeted(worker)
+        elif failed or not worker.refs:
+            yield from self._finished(worker)
+
+    def _finished(self, worker: Worker) -> Iterator[Outcome]:
+        unfinished = bool(worker.refs)  # ranks that wait for one that failed, and would for ever
+        run = worker.busy.run if worker.busy else None
+        assert run is not None
+        results, failure, reusable = worker.finish()
+        for node in worker.nodes:
+            self._losses[node.id] = 0
+        if unfinished or not reusable or self._sweep.isolation == "fresh":
+            self._close(worker)
+        yield self._outcome(run, results, failure)
+
+    def _greeted(self, worker: Worker) -> Iterator[Outcome]:
+        """A worker has started: what its card cannot do, and no other card might, is skipped."""
+        card = worker.nodes[0].card
+        if card in self._hardware or worker.hardware is None:
+            return
+        self._hardware[card] = worker.hardware
+        if not self._cluster.cards <= set(self._hardware):
+            return  # another type of card has not spoken yet
+        reasons = {run.key: self._impossible(run) for run in self._backlog.remaining()}
+        skipped = [run for run in self._backlog.remaining() if reasons[run.key]]
+        self._backlog.remove(skipped)
+        for run in skipped:
+            yield Outcome(run=run, failure=faults.untried(run, reasons[run.key] or ""))
+
+    def _impossible(self, run: Run) -> str | None:
+        pinned = run.cell.accelerator_type
+        cards = [hardware for card, hardware in self._hardware.items() if pinned in (None, card)]
+        reasons = [impossible(run.cell, hardware) for hardware in cards]
+        return reasons[0] if reasons and all(reasons) else None
+
+    def _lost(self, worker: Worker, error: Exception, rank: int | None) -> Iterator[Outcome]:
+        """A process or its node is gone: the whole gang ends, and the run is tried again if it may be."""
+        node = worker.nodes[rank or 0]
+        busy = worker.busy
+        self._close(worker)
+        self._losses[node.id] += 1
+        if busy is not None:
+            failure = faults.failure(busy.run, error, host=node.host, attempt=busy.attempt, rank=rank)
+            delivered = worker.finish()[0]
+            if failure.status == "lost" and busy.attempt < self._sweep.max_attempts:
+                log.warning(
+                    "%s was lost on %s (try %d): %s", busy.run.key, node.host, busy.attempt, failure.error_message
+                )
+                self._earlier[busy.run.key].append(failure)
+                self._avoid[busy.run.key].add(node.id)
+                self._backlog.put(busy.run, predicted_s(busy.run.cell, self._preparation.cost(busy.run)[0]))
+            else:
+                yield self._outcome(busy.run, delivered, failure)
+        else:
+            log.warning("a process could not start on %s: %s", node.host, error)
+        if self._losses[node.id] >= self._sweep.max_node_failures:
+            log.warning("node %s (%s) is set aside: %d losses in a row", node.host, node.id, self._losses[node.id])
+            self._cluster.set_aside[node.id] = node.host
+            yield from self._without_room()
+
+    def _end_overdue(self) -> Iterator[Outcome]:
+        """Kill what is over its time. What was delivered in time was taken in before."""
+        now = time.monotonic()
+        for worker in [worker for worker in self._workers if worker.deadline <= now]:
+            busy = worker.busy
+            if busy is None:
+                yield from self._lost(worker, TimeoutError(f"no greeting within {START_TIMEOUT_S:g} s"), None)
+                continue
+            self._close(worker)
+            failure = faults.timed_out(busy.run, self._sweep.timeout_s, host=worker.host, attempt=busy.attempt)
+            yield self._outcome(busy.run, worker.finish()[0], failure)
+
+    def _look_round(self) -> Iterator[Outcome]:
+        """Now and then, see which nodes there are."""
+        if time.monotonic() - self._looked_round < _LOOK_ROUND_S:
+            return
+        self._looked_round = time.monotonic()
+        if self._cluster.refresh():
+            yield from self._without_room()
+
+    def _without_room(self) -> Iterator[Outcome]:
+        """Runs that no node can ever hold end now: Ray would wait for one for ever."""
+        kinds = {kind_of(run) for run in self._backlog.remaining()}
+        for kind, reason in {kind: self._cluster.why_never(kind) for kind in kinds}.items():
+            stuck = [run for run in self._backlog.remaining() if reason and kind_of(run) == kind]
+            self._backlog.remove(stuck)
+            for run in stuck:
+                earlier = self._earlier[run.key]
+                failure = faults.untried(run, reason or "", error_type="NoRoom")
+                if earlier:  # it was tried, and lost with the last node that could hold it
+                    last = earlier.pop()
+                    failure = last.model_copy(update={"error_message": f"{last.error_message}; now {reason}"})
+                yield self._outcome(run, (), failure)
+
+    def _outcome(self, run: Run, results: tuple[RawProcessResult, ...], failure: ProcessFailure | None) -> Outcome:
+        earlier = tuple(self._earlier.pop(run.key, ()))
+        return Outcome(run=run, results=results, failure=failure, earlier_failures=earlier)
+
+    def _close(self, worker: Worker) -> None:
+        worker.close()
+        self._workers.remove(worker)
+
+
+def _on(worker: Worker, nodes: set[str]) -> bool:
+    return any(node.id in nodes for node in worker.nodes)

@@ -1,0 +1,146 @@
+"""A worker as the driver holds it: one actor, or a gang of them in a placement group, and the run it is busy with."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from orchestrator.backlog import Kind
+from orchestrator.plan import Hardware
+from orchestrator.schedule.cluster import CPUS_PER_PROCESS, Cluster, Node
+from workers.actor import Greeting, Measures, RemoteActor, Reply
+from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
+
+START_TIMEOUT_S = 300.0
+"""Processes that have not greeted by then never will: their node is counted as having failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equipment:
+    """What every actor is given when it is made."""
+
+    make: Callable[[], Measures]
+    texts: Any  # an ObjectRef of Mapping[str, Sequence[str]]
+
+
+@dataclass
+class Busy:
+    """A run that a worker is on."""
+
+    run: Run
+    attempt: int
+    deadline: float
+    replies: dict[int, Reply] = field(default_factory=dict)
+
+
+class Worker:
+    """Processes that are fed runs, one at a time.
+
+    Args:
+        kind: How many processes, and on which card.
+        nodes: The node of each process.
+        cluster: Whose units the processes take up until `close`.
+    """
+
+    def __init__(self, kind: Kind, nodes: Sequence[Node], cluster: Cluster, equipment: Equipment) -> None:
+        self.kind = kind
+        self.nodes = tuple(nodes)
+        self.loaded: str | None = None
+        self.busy: Busy | None = None
+        self.hardware: Hardware | None = None
+        self.greetings: dict[int, Greeting] = {}
+        self.deadline = time.monotonic() + START_TIMEOUT_S
+        self.refs: dict[Any, int] = {}
+        """What this worker still owes, with the rank that owes it."""
+        self._cluster = cluster
+        self._units = cluster.take(nodes)
+        self._group = _group(kind, nodes, cluster) if kind[0] > 1 else None
+        self._actors = [self._actor(rank, cluster, equipment) for rank in range(kind[0])]
+        self._greet(equipment)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has started and nothing to do."""
+        return self.busy is None and not self.refs
+
+    @property
+    def host(self) -> str:
+        """Host of rank 0, for messages."""
+        return self.nodes[0].host
+
+    def start(
+        self, run: Run, cost: InferenceCost | None, cost_reason: str | None, *, attempt: int, timeout_s: float
+    ) -> None:
+        """Begin a run on every rank."""
+        self.busy = Busy(run, attempt, time.monotonic() + timeout_s)
+        self.deadline = self.busy.deadline
+        self.loaded = run.cell.load_key
+        self.refs = {actor.run.remote(run, cost, cost_reason, attempt): rank for rank, actor in enumerate(self._actors)}
+
+    def settle(self, ref: Any) -> bool:
+        """Take in what one rank has delivered; returns whether that was a failure.
+
+        Raises:
+            Exception: What Ray raises where the process or its node is gone.
+        """
+        rank = self.refs.pop(ref)
+        delivered = ray.get(ref)
+        if self.busy:
+            self.busy.replies[rank] = delivered
+            return isinstance(delivered.result, ProcessFailure)
+        if isinstance(delivered, Greeting):
+            self.greetings[rank] = delivered
+            self.hardware = Hardware(**delivered.hardware)
+        if not self.refs:
+            self.deadline = float("inf")
+        return False
+
+    def finish(self) -> tuple[tuple[RawProcessResult, ...], ProcessFailure | None, bool]:
+        """Results in rank order, the failure if a rank had one, and whether the processes are fit for another run."""
+        assert self.busy is not None
+        replies = [self.busy.replies[rank] for rank in sorted(self.busy.replies)]
+        results = tuple(reply.result for reply in replies if isinstance(reply.result, RawProcessResult))
+        failures = [reply.result for reply in replies if isinstance(reply.result, ProcessFailure)]
+        # One rank that runs out of memory makes the others fail in ways that only say so.
+        failures.sort(key=lambda failure: failure.status != "oom")
+        self.busy, self.deadline = None, float("inf")
+        return results, failures[0] if failures else None, all(reply.reusable for reply in replies)
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing: `ray.kill` also ends one that is hung or stopped."""
+        if self._group is not None:
+            remove_placement_group(self._group)
+        for actor in self._actors:
+            ray.kill(actor, no_restart=True)
+        self.refs.clear()
+        self._cluster.give_back(self._units)
+        self._units = {}
+
+    def _actor(self, rank: int, cluster: Cluster, equipment: Equipment) -> Any:
+        strategy: Any = NodeAffinitySchedulingStrategy(self.nodes[rank].id, soft=False)
+        if self._group is not None:
+            strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
+        options = {"num_cpus": CPUS_PER_PROCESS, "num_gpus": cluster.units_per_process}
+        return RemoteActor.options(scheduling_strategy=strategy, **options).remote(equipment.make, rank, self.kind[0])
+
+    def _greet(self, equipment: Equipment) -> None:
+        self.refs = {actor.prepare.remote(equipment.texts): rank for rank, actor in enumerate(self._actors)}
+        if len(self._actors) > 1:
+            address = self._actors[0].address.remote()
+            self.refs |= {actor.join.remote(address): rank for rank, actor in enumerate(self._actors)}
+
+
+def _group(kind: Kind, nodes: Sequence[Node], cluster: Cluster) -> Any:
+    """A placement group with a bundle per rank, each pinned to the node that was chosen for it."""
+    bundle = {"CPU": CPUS_PER_PROCESS}
+    if cluster.units_per_process:
+        bundle["GPU"] = cluster.units_per_process
+    return placement_group(
+        [bundle] * kind[0],
+        strategy=cluster.strategy,
+        bundle_label_selector=[{"ray.io/node-id": node.id} for node in nodes],
+    )

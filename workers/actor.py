@@ -1,0 +1,119 @@
+"""The Ray actor around the measuring room: an exception becomes a `ProcessFailure`, a value that always travels.
+
+One process, one actor: it imports torch once and keeps its model for the next run that needs the same.
+"""
+
+import os
+import socket
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import ray
+
+from workers import gang
+from workers.errors import is_out_of_memory
+from workers.hardware import Facts, facts
+from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
+
+
+class Measures(Protocol):
+    """What an actor does with a run: `workers.measure.Measurer`, or a stand-in that needs no model."""
+
+    def measure(
+        self,
+        run: Run,
+        *,
+        cost: InferenceCost | None,
+        cost_reason: str | None,
+        texts: Mapping[str, Sequence[str]],
+        rank: int,
+        barrier: Callable[[], None] | None,
+        prior_runs: int,
+    ) -> RawProcessResult:
+        """Measure one run on this process."""
+
+    def memory_came_back(self) -> bool:
+        """Whether the device's memory is as it was before the run."""
+
+
+class Greeting(NamedTuple):
+    """What an actor says once it can work."""
+
+    pid: int
+    host: str
+    hardware: Facts
+    """What the plan's rules of the impossible look at."""
+
+
+class Reply(NamedTuple):
+    """How a run ended on one process, and whether the process is fit for another."""
+
+    result: RawProcessResult | ProcessFailure
+    reusable: bool
+
+
+class MeasuringActor:
+    """One process of a gang (of one, mostly)."""
+
+    def __init__(self, make: Callable[[], Measures], rank: int, world_size: int) -> None:
+        self._make = make
+        self._rank = rank
+        self._world_size = world_size
+        self._runs = 0
+
+    def __repr__(self) -> str:
+        """What Ray writes before this actor's log lines."""
+        return f"rank {self._rank}" if self._world_size > 1 else "worker"
+
+    def prepare(self, texts: Mapping[str, Sequence[str]]) -> Greeting:
+        """Import everything heavy. Here and not in `__init__`, so that a failure keeps its own class."""
+        self._texts = texts
+        self._measurer = self._make()
+        return Greeting(pid=os.getpid(), host=socket.gethostname(), hardware=facts())
+
+    def address(self) -> str:
+        """Where the other ranks of a gang find this one: `host:port`."""
+        return gang.free_address(ray.util.get_node_ip_address())
+
+    def join(self, address: str) -> None:
+        """Meet the other ranks."""
+        gang.join(address, rank=self._rank, world_size=self._world_size)
+
+    def run(self, run: Run, cost: InferenceCost | None, cost_reason: str | None, attempt: int) -> Reply:
+        """Measure one run; whatever goes wrong comes back as a value."""
+        # Ray takes this line for the name that stands before the log lines that follow.
+        print(f":actor_name:{run.cell.model.name} {run.cell.precision} {run.cell.cell_id}.{run.repeat}")
+        prior_runs, self._runs = self._runs, self._runs + 1
+        try:
+            result = self._measurer.measure(
+                run,
+                cost=cost,
+                cost_reason=cost_reason,
+                texts=self._texts,
+                rank=self._rank,
+                barrier=gang.barrier if self._world_size > 1 else None,
+                prior_runs=prior_runs,
+            )
+        except Exception as error:
+            return Reply(self._failure(run, error, attempt), reusable=self._measurer.memory_came_back())
+        node_id = ray.get_runtime_context().get_node_id()
+        environment = result.environment.model_copy(update={"node_id": node_id})
+        return Reply(result.model_copy(update={"environment": environment}), reusable=self._measurer.memory_came_back())
+
+    def _failure(self, run: Run, error: Exception, attempt: int) -> ProcessFailure:
+        return ProcessFailure(
+            cell_id=run.cell.cell_id,
+            repeat=run.repeat,
+            rank=self._rank,
+            status="oom" if is_out_of_memory(error) else "failed",
+            error_type=type(error).__name__,
+            error_message=" ".join(str(error).split()) or type(error).__name__,
+            traceback="".join(traceback.format_exception(error)),
+            host=socket.gethostname(),
+            attempt=attempt,
+        )
+
+
+# A run is never repeated behind the driver's back: Ray restarts nothing, the driver decides.
+RemoteActor: Any = ray.remote(max_restarts=0, max_task_retries=0)(MeasuringActor)
