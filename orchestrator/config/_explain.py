@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.config._problems import Path, Problem, did_you_mean
+from orchestrator.config._problems import Path, Problem, did_you_mean, nearest
 from orchestrator.config._settings import AXES
+
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
 
 _PHRASES = {
     "int_type": "{value} is not a whole number",
@@ -35,12 +37,17 @@ _PHRASES = {
 
 
 def problems(error: ValidationError, data: Any, schema: dict[str, Any]) -> list[Problem]:
-    """One problem for each place that is wrong, in the file's order as far as pydantic keeps it."""
+    """One problem for each place that is wrong; a required key that is there misspelt is one problem, not two."""
     found: dict[Path, Problem] = {}
     for detail in error.errors(include_url=False):
         path = _in_file(detail["loc"], data)
+        if detail["type"] == "too_short" and any(other[: len(path)] == path for other in found):
+            continue  # pydantic counts the good items alone, and the others have been named
         found.setdefault(path, Problem(path, _message(detail, path, schema)))
-    return list(found.values())
+    meant = {
+        (*path[:-1], _near_key(path, schema)) for path, problem in found.items() if "unknown key" in problem.message
+    }
+    return [problem for path, problem in found.items() if path not in meant]
 
 
 def _in_file(loc: Path, data: Any) -> Path:
@@ -67,6 +74,8 @@ def _message(detail: Any, path: Path, schema: dict[str, Any]) -> str:
         return f"{_shown(value)} is none of {', '.join(known)}{did_you_mean(value, known)}"
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} may have letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+    if kind in ("int_type", "float_type") and isinstance(value, str) and _NUMBER.fullmatch(value):
+        return f"{value!r} is text; take the quotes away"
     if kind in _PHRASES:
         return _PHRASES[kind].format(value=_shown(value), **{key: _number(bound) for key, bound in context.items()})
     return str(detail["msg"])
@@ -80,9 +89,17 @@ def _unknown_key(path: Path, schema: dict[str, Any]) -> str:
     key = str(path[-1])
     if len(path) == 1 and (key in AXES or key.startswith(("generate.", "load."))):
         return f"unknown key; {key!r} belongs under `axes`"
-    known = sorted({name for place in _at(schema, path[:-1], schema) for name in place.get("properties", {})})
-    near = did_you_mean(key, known)
-    return f"unknown key{near}" if near else f"unknown key; there are {', '.join(known)}"
+    near = did_you_mean(key, _keys(path[:-1], schema))
+    return f"unknown key{near}" if near else f"unknown key; there are {', '.join(_keys(path[:-1], schema))}"
+
+
+def _near_key(path: Path, schema: dict[str, Any]) -> str | None:
+    return nearest(path[-1], _keys(path[:-1], schema))
+
+
+def _keys(path: Path, schema: dict[str, Any]) -> list[str]:
+    """The keys that a mapping at `path` may have."""
+    return sorted({name for place in _at(schema, path, schema) for name in place.get("properties", {})})
 
 
 def _at(schema: dict[str, Any], path: Path, root: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -123,7 +123,7 @@ class _Resolver:
             )
         if not _HUB_ID.fullmatch(source) or source.startswith("."):
             kind = "is a file, not a model's folder" if folder.is_file() else "is no folder, and no hub id either"
-            self.problems.append(Problem(place, f"{source!r} {kind} (looked in {folder.parent})"))
+            self.problems.append(Problem(place, f"{source!r} {kind} (looked for {self.folder / source})"))
         return ModelSpec(name=entry.name or source, source=source, **common)
 
     def prompts(self) -> tuple[TextPrompts | None, tuple[str, ...]]:
@@ -133,7 +133,7 @@ class _Resolver:
         try:
             found = texts.read(self.folder / wanted.file, wanted.column)
         except texts.TextsError as error:
-            self.problems.append(Problem(("prompts", "file"), str(error)))
+            self.problems.append(Problem(("prompts", "file"), f"{error}{_nearest(self.folder / wanted.file)}"))
             return None, ()
         return TextPrompts(sha256=texts.sha256(found), file=wanted.file), found
 
@@ -144,7 +144,7 @@ class _Resolver:
         try:
             text = texts.read_whole(self.folder / wanted.text, wanted.column)
         except texts.TextsError as error:
-            self.problems.append(Problem(("quality", "text"), str(error)))
+            self.problems.append(Problem(("quality", "text"), f"{error}{_nearest(self.folder / wanted.text)}"))
             return None, None
         sizes = wanted.model_dump(include={"context_tokens", "stride_tokens", "max_tokens"})
         return Quality(sha256=texts.sha256(text), file=wanted.text, **sizes), text

@@ -34,7 +34,7 @@ class SweepError(Exception):
     """A sweep that cannot be run. Its text is all that the user needs: the file, and a line for each wrong thing."""
 
     def __init__(self, problems: Iterable[Problem], origin: Origin) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(sorted(problems, key=lambda one: one.line or origin.line_of(one.path) or 0))
         said = [_sentence(problem, origin) for problem in self.problems]
         many = f"{origin.file}: {len(said)} errors\n" + "\n".join(f"  {line}" for line in said)
         super().__init__(f"{origin.file}: {said[0]}" if len(said) == 1 else many)
@@ -52,8 +52,14 @@ def dotted(path: Path) -> str:
     return text.removeprefix(".")
 
 
+def nearest(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known word that was most likely meant; null where none is near."""
+    names = {name.lower(): name for name in known}
+    near = get_close_matches(str(word).lower(), names, n=1, cutoff=cutoff)
+    return names[near[0]] if near else None
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """`; did you mean 'batch_size'?`, or nothing where no known word is near."""
-    names = {name.lower(): name for name in known}
-    near = get_close_matches(str(word).lower(), names, n=1, cutoff=0.6)
-    return f"; did you mean {names[near[0]]!r}?" if near else ""
+    near = nearest(word, known)
+    return f"; did you mean {near!r}?" if near else ""

@@ -10,7 +10,7 @@ from pydantic import Field, GetJsonSchemaHandler, JsonValue, PlainValidator, Typ
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-from orchestrator.config._problems import did_you_mean
+from orchestrator.config._problems import did_you_mean, nearest
 from workers.records import Attention, Cell, Precision
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -41,8 +41,6 @@ _FIXED = {
     "generate.forced_eos_token_id": "every cell generates exactly `output_tokens`, so that costs can be compared",
     "generate.stop_strings": "every cell generates exactly `output_tokens`, so that costs can be compared",
     "generate.max_time": "every cell generates exactly `output_tokens`, so that costs can be compared",
-    "generate.num_beams": "beams would be work that no token is counted for",
-    "generate.num_return_sequences": "say `batch_size`",
     "generate.use_cache": "cost is counted as one prefill and cached passes after it",
     "generate.streamer": "the measurement's own clock listens there",
     "generate.return_dict_in_generate": "the measurement reads the tokens alone",
@@ -51,7 +49,6 @@ _FIXED = {
     "load.attn_implementation": "say `attention`",
     "load.torch_dtype": "say `precisions`",
     "load.dtype": "say `precisions`",
-    "load.quantization_config": "say `precisions`",
     "load.load_in_8bit": "say `int8-bnb` in `precisions`",
     "load.load_in_4bit": "say `int4-bnb` in `precisions`",
     "load.device_map": "say `device`, `processes` or `tensor_parallel`",
@@ -65,20 +62,21 @@ _FIXED = {
 }  # fmt: skip
 """Options that the measurement sets itself, with what to say in their place."""
 
-_KNOWN_OPTIONS = (
-    "generate.do_sample", "generate.temperature", "generate.top_k", "generate.top_p", "generate.min_p",
-    "generate.top_h", "generate.typical_p", "generate.epsilon_cutoff", "generate.eta_cutoff",
-    "generate.repetition_penalty", "generate.encoder_repetition_penalty", "generate.length_penalty",
-    "generate.no_repeat_ngram_size", "generate.bad_words_ids", "generate.renormalize_logits",
-    "generate.forced_bos_token_id", "generate.remove_invalid_values", "generate.exponential_decay_length_penalty",
-    "generate.suppress_tokens", "generate.begin_suppress_tokens", "generate.sequence_bias", "generate.token_healing",
-    "generate.guidance_scale", "generate.watermarking_config", "generate.cache_implementation", "generate.cache_config",
-    "generate.prefill_chunk_size", "generate.compile_config", "generate.disable_compile", "generate.pad_token_id",
-    "generate.bos_token_id", "generate.output_attentions", "generate.output_hidden_states", "generate.output_scores",
-    "generate.output_logits",
-    "load.subfolder", "load.variant", "load.use_safetensors", "load.low_cpu_mem_usage", "load.local_files_only",
-    "load.cache_dir", "load.experts_implementation", "load.use_kernels", "load.max_memory", "load.offload_folder",
-    "load.ignore_mismatched_sizes", "load.weights_only", "load.key_mapping", "load.force_download",
+_KNOWN_OPTIONS = tuple(
+    [f"generate.{name}" for name in (
+        "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "cache_config", "cache_implementation",
+        "compile_config", "disable_compile", "diversity_penalty", "do_sample", "early_stopping",
+        "encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty",
+        "forced_bos_token_id", "guidance_scale", "length_penalty", "max_cache_len", "min_p", "no_repeat_ngram_size",
+        "num_beams", "num_return_sequences", "output_attentions", "output_hidden_states", "output_logits",
+        "output_scores", "pad_token_id", "prefill_chunk_size", "remove_invalid_values", "renormalize_logits",
+        "repetition_penalty", "sequence_bias", "suppress_tokens", "temperature", "token_healing", "top_h", "top_k",
+        "top_p", "typical_p", "watermarking_config",
+    )] + [f"load.{name}" for name in (
+        "cache_dir", "experts_implementation", "force_download", "ignore_mismatched_sizes", "key_mapping",
+        "local_files_only", "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config", "subfolder",
+        "use_kernels", "use_safetensors", "variant", "weights_only",
+    )]
 )  # fmt: skip
 """Options to find misspelt ones by; others are handed on as they are, for transformers grows new ones."""
 
@@ -104,10 +102,9 @@ def _kind(key: str, kinds: Mapping[str, TypeAdapter[Any]]) -> TypeAdapter[Any]:
     room, _, option = key.partition(".")
     if room not in ("generate", "load") or not option.isidentifier():
         raise PydanticCustomError("unknown", f"unknown setting {key!r}{did_you_mean(key, known)}")
-    if key not in known and (
-        near := did_you_mean(option, [name.partition(".")[2] for name in known if name.startswith(room)])
-    ):
-        raise PydanticCustomError("unknown", f"unknown option {key!r}{near}")
+    siblings = {name.partition(".")[2]: name for name in known if name.startswith(f"{room}.")}
+    if key not in known and (near := nearest(option, siblings, cutoff=0.8)):
+        raise PydanticCustomError("unknown", f"unknown option {key!r}; did you mean {siblings[near]!r}?")
     return _OPTION
 
 
@@ -169,8 +166,8 @@ _OWN = {"twice", "empty"}
 class _Schema:
     """The JSON Schema of a mapping of settings: the known keys, and any dotted option."""
 
-    def __init__(self, kinds: Mapping[str, TypeAdapter[Any]], *, many: bool) -> None:
-        self.kinds, self.many = kinds, many
+    def __init__(self, kinds: Mapping[str, TypeAdapter[Any]], *, many: bool, least: int = 0) -> None:
+        self.kinds, self.many, self.least = kinds, many, least
 
     def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {
@@ -178,6 +175,7 @@ class _Schema:
             "properties": {key: self.one(key, kind) for key, kind in self.kinds.items()},
             "patternProperties": {r"^(generate|load)\.[A-Za-z_]\w*$": {}},
             "additionalProperties": False,
+            "minProperties": self.least,
         }
 
     def one(self, key: str, kind: TypeAdapter[Any]) -> JsonSchemaValue:
@@ -196,5 +194,5 @@ _POINT = _OUTER | AXES
 Point = Annotated[dict[str, Any], PlainValidator(_checked(_POINT, many=False)), _Schema(_POINT, many=False)]
 """Setting -> one value: settings that go together."""
 
-Rule = Annotated[dict[str, Any], PlainValidator(_checked(_POINT, many=True)), _Schema(_POINT, many=True)]
+Rule = Annotated[dict[str, Any], PlainValidator(_checked(_POINT, many=True)), _Schema(_POINT, many=True, least=1)]
 """Setting -> tuple of values that it matches."""

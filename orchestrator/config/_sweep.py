@@ -2,7 +2,7 @@
 
 import datetime as dt
 import string
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -26,6 +26,11 @@ from workers.records import Device, ModelSpec, Precision, Quality, Record, TextP
 
 PLACEHOLDERS = ("name", "date")
 """What `out` may hold in braces."""
+
+
+_T = TypeVar("_T")
+_Listed = Annotated[list[_T], Field(min_length=1)]
+"""A list of at least one, as JSON Schema sees it."""
 
 
 def _listed(value: object) -> object:
@@ -135,8 +140,6 @@ class Placement(Record):
     """Ray's placement strategy for a cell of several processes: all on one node, or on one where possible."""
     gpus_per_process: NonNegativeFloat | None = None
     """GPUs that a process reserves: a share (ranks then share a card) or 1; null: 1 on CUDA, 0 on the CPU."""
-    cpus_per_process: PositiveFloat = 1
-    """CPU cores that a process reserves."""
     exclusive_node: bool = False
     """Whether a run has its node for itself."""
     one_row_per_card: bool = False
@@ -168,15 +171,18 @@ class SweepFile(Record):
     """The sweep's name, which stands in paths: letters, digits, `.`, `_`, `-`."""
     models: Annotated[
         tuple[Annotated[ModelEntry, BeforeValidator(_entry, json_schema_input_type=str | ModelEntry)], ...],
-        BeforeValidator(_listed, json_schema_input_type=list[str | ModelEntry] | str | ModelEntry),
         Field(min_length=1),
+        BeforeValidator(_listed, json_schema_input_type=_Listed[str | ModelEntry] | str | ModelEntry),
     ]
     """The models: each a hub id, a local folder, or a mapping."""
-    precisions: Annotated[
-        tuple[Precision, ...],
-        BeforeValidator(_listed, json_schema_input_type=list[Precision] | Precision),
-        Field(min_length=1),
-    ] | None = None  # fmt: skip
+    precisions: (
+        Annotated[
+            tuple[Precision, ...],
+            Field(min_length=1),
+            BeforeValidator(_listed, json_schema_input_type=_Listed[Precision] | Precision),
+        ]
+        | None
+    ) = None
     """The kinds of numbers to run each model in. Required, unless the members of a group set `precision`."""
     axes: Axes = {}
     """Further axes of the grid: each setting with its value or list of values."""

@@ -12,7 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.config._problems import Origin, Path, Problem, SweepError
 
-_MAX_VALUES = 1_000_000
+_MAX_VALUES = 200_000
 """Keys and values of a file at most: anchors that refer to one another can spell out more than fits in memory."""
 
 _TAG = "tag:yaml.org,2002:"
@@ -45,7 +45,7 @@ def read(text: str, file: str) -> tuple[Any, Origin]:
     loader = _Core(text)
     try:
         node = loader.get_single_node()
-        reader = _Reader(loader)
+        reader = _Reader(loader, file)
         data = None if node is None else reader.value(node, ())
     except yaml.MarkedYAMLError as error:
         raise SweepError([_syntax_problem(error)], Origin(file)) from error
@@ -57,10 +57,9 @@ def read(text: str, file: str) -> tuple[Any, Origin]:
         raise SweepError([Problem((), "nested too deeply, or an anchor that contains itself")], Origin(file)) from error
     finally:
         loader.dispose()
-    origin = Origin(file, reader.lines)
     if reader.problems:
-        raise SweepError(reader.problems, origin)
-    return data, origin
+        raise SweepError(reader.problems, reader.origin)
+    return data, reader.origin
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
@@ -74,9 +73,10 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
 class _Reader:
     """Walks the nodes: values out, lines and problems kept."""
 
-    def __init__(self, loader: _Core) -> None:
+    def __init__(self, loader: _Core, file: str) -> None:
         self.loader = loader
         self.lines: dict[Path, int] = {}
+        self.origin = Origin(file, self.lines)
         self.problems: list[Problem] = []
         self.merged: set[int] = set()
         self.count = 0
@@ -84,11 +84,12 @@ class _Reader:
     def value(self, node: Node, path: Path) -> Any:
         self.count += 1
         if self.count > _MAX_VALUES:
-            raise SweepError([Problem((), f"more than {_MAX_VALUES:,} values")], Origin())
+            said = f"more than {_MAX_VALUES:,} values, those that anchors repeat included"
+            raise SweepError([Problem((), said)], self.origin)
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, MappingNode):
+        if isinstance(node, MappingNode) and node.tag == _TAG + "map":
             return self.mapping(node, path)
-        if isinstance(node, SequenceNode):
+        if isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         return self.scalar(node, path)
 
@@ -119,7 +120,7 @@ class _Reader:
                 first.setdefault(key_node.value, line)
 
     def scalar(self, node: Node, path: Path) -> str | int | float | bool | None:
-        kind, text = node.tag.removeprefix(_TAG), node.value
+        kind, text = node.tag.removeprefix(_TAG), node.value if isinstance(node, ScalarNode) else ""
         if kind == "null":
             return None
         if kind == "bool" and text.lower() in ("true", "false"):
@@ -129,7 +130,7 @@ class _Reader:
         if kind == "float" and _FLOAT.fullmatch(text):
             return float(text)
         if kind != "str":
-            self.problems.append(Problem(path, f"{text!r} with the tag {node.tag!r}: a sweep holds plain values only"))
+            self.problems.append(Problem(path, f"the tag {node.tag!r} is not for sweeps, which hold plain values only"))
         return str(text)
 
 
