@@ -28,6 +28,7 @@ from workers.records.flops import (
     FlopsResult,
     InferenceCost,
     MemoryMethod,
+    Shape,
 )
 from workers.records.inference import Distribution, InferenceMetrics, WarmupDone
 from workers.records.precision import Dtype, NormalisedMetrics, PrecisionMetadata
@@ -45,5 +46,5 @@ __all__ = [
     "Dtype", "EnergyMethod", "EnergyMetrics", "Environment", "FlopsEstimates", "FlopsMethod", "FlopsResult", "GpuState",
     "InferenceCost", "InferenceMetrics", "MemoryMethod", "ModelSpec", "NormalisedMetrics", "Outcome", "Precision",
     "PrecisionMetadata", "ProcessFailure", "Quality", "QualityMetrics", "RandomPrompts", "RawProcessResult", "Record",
-    "Run", "Status", "TextPrompts", "Warmup", "WarmupDone", "Window", "digest",
+    "Run", "Shape", "Status", "TextPrompts", "Warmup", "WarmupDone", "Window", "digest",
 ]  # fmt: skip

@@ -2,12 +2,26 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from workers.records._base import Confidence, Record
+from workers.records.cell import Precision
 
 FlopsMethod = Literal["calflops", "architecture", "parameter_estimate"]
 MemoryMethod = Literal["cuda_allocator", "process_rss"]
+
+
+class Shape(Record):
+    """What of a cell its FLOPs depend on, beside the model."""
+
+    batch_size: PositiveInt
+    """Sequences of one inference."""
+    input_tokens: PositiveInt
+    """Prompt tokens per sequence. Unit: tokens."""
+    output_tokens: PositiveInt
+    """New tokens per sequence. Unit: tokens."""
+    precision: Precision = "bf16"
+    """Kind that the weights are kept in; the products' type follows from it."""
 
 
 class FlopsResult(Record):
@@ -66,6 +80,10 @@ class InferenceCost(Record):
     """Memory of the KV cache (or recurrent state) at the inference's end. Unit: MB (10^6 bytes)."""
     kv_cache_reason: str | None = None
     """Why there is no `kv_cache_mb`."""
+    decode_weight_read_mb: NonNegativeFloat | None = None
+    """Weights that one decode pass must read: those of its products, experts at least those of one token. Unit: MB (10^6 bytes)."""
+    decode_cache_read_mb: NonNegativeFloat | None = None
+    """KV cache (or recurrent state) that one decode pass must read, mean over the passes. Unit: MB (10^6 bytes)."""
 
 
 class ComputeMetrics(Record):

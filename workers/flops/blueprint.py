@@ -1,0 +1,185 @@
+"""What an architecture consists of, as far as matrix products go: weights and how often they are used, and scores."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from workers.flops.config import ModelConfig
+
+_CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k", "top_k")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
+_HIDDEN = ("hidden_size", "d_model", "n_embd", "dim")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
+_MATRIX, _STACK = 2, 3  # dimensions of one matrix, and of a stack of one matrix per expert
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """An architecture's matrix products. Units: elements of weights, and widths of vectors."""
+
+    per_token: float
+    """Weights that multiply every token once: projections, MLPs, routers, the experts that are chosen."""
+    per_cached_token: float = 0.0
+    """Weights that multiply every token in the cache again at each pass: MLA's expansion of compressed keys and values."""
+    head: float = 0.0
+    """Weights of the LM head."""
+    head_at_every_position: bool = False
+    """Whether the prefill computes logits for every position, because the model cannot do otherwise."""
+    scores: tuple[tuple[int, int | None], ...] = ()
+    """For each layer with attention: width of keys and values over all query heads, and its window (None: everything)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How many parameters there are of which kind."""
+
+    parameters: int
+    """All of them; tied ones count once."""
+    active: int
+    """Those that one token passes through: all but for the experts that are not chosen."""
+    quantised: int
+    """Those in the linear layers that BitsAndBytes and torchao quantise: the LM head's are not among them."""
+    read: int
+    """Those that a decode pass of one token must read: the active ones in the layers and the LM head."""
+
+
+def sizes_of_twin(config: ModelConfig, model: Any) -> Sizes:
+    """Sizes of an architecture that transformers can build."""
+    import torch
+
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    weights = list(_matrices(decoder))
+    chosen = _chosen_share(config)
+    spared = sum(size * (1 - chosen(experts)) for _, size, experts in weights)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    linear = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head}
+    return Sizes(
+        parameters=parameters,
+        active=round(parameters - spared),
+        quantised=sum(linear.values()),
+        read=round(sum(size for _, size, _ in weights) - spared + _elements(head)),
+    )
+
+
+def of_twin(config: ModelConfig, model: Any) -> Blueprint:
+    """The blueprint of an architecture that transformers can build: shapes are those of its own modules.
+
+    Raises:
+        ValueError: the config does not say how wide attention is.
+    """
+    decoder = model.get_decoder()
+    chosen = _chosen_share(config)
+    weights = [(name, size * chosen(experts)) for name, size, experts in _matrices(decoder)]
+    again = sum(size for name, size in weights if "kv_b_proj" in name and _expands_cache(decoder))
+    return Blueprint(
+        per_token=sum(size for _, size in weights) - again,
+        per_cached_token=again,
+        head=_elements(model.get_output_embeddings()),
+        head_at_every_position=not model._supports_logits_to_keep(),
+        scores=tuple(_scores(config)),
+    )
+
+
+def of_config(config: ModelConfig) -> tuple[Blueprint, Sizes]:
+    """An unknown architecture, read as a usual decoder: attention with GQA, and a gated MLP or experts.
+
+    Raises:
+        ValueError: the config lacks what even that needs.
+    """
+    text = config.text
+    hidden, layers = _need(text, *_HIDDEN), _need(text, *_LAYERS)
+    vocabulary, inner = _need(text, "vocab_size"), _need(text, "intermediate_size", "ffn_dim", "n_inner", "d_ff")
+    heads, head = _heads(text)
+    experts, chosen = _get(text, *_EXPERTS) or 1, _get(text, *_CHOSEN) or 1
+    expert = 3 * hidden * ((experts > 1 and _get(text, "moe_intermediate_size")) or inner)
+    shared = expert * (_get(text, "n_shared_experts", "num_shared_experts") or 0)
+    attention = 2 * hidden * head * (heads + (_get(text, "num_key_value_heads", "num_kv_heads") or heads))
+    per_token = layers * (attention + shared + expert * min(chosen, experts))
+    all_layers = layers * (attention + shared + expert * experts)
+    embeddings = vocabulary * hidden * (1 if getattr(text, "tie_word_embeddings", True) else 2)
+    products = Blueprint(per_token=per_token, head=vocabulary * hidden, scores=tuple(_scores(config)))
+    return products, Sizes(
+        parameters=embeddings + all_layers,
+        active=embeddings + per_token,
+        quantised=all_layers,
+        read=per_token + vocabulary * hidden,
+    )
+
+
+def _matrices(decoder: Any) -> Iterator[tuple[str, int, int]]:
+    """(name, elements, experts) of each weight that multiplies tokens; experts is 0 where every token passes through."""
+    import torch
+
+    for path, module in decoder.named_modules():
+        if isinstance(module, torch.nn.Embedding):
+            continue
+        siblings = _experts_beside(decoder, path)
+        for name, weight in module.named_parameters(recurse=False):
+            convolution = isinstance(module, torch.nn.Conv1d)
+            if "weight" not in name and "proj" not in name:  # decays, biases and scales work element by element
+                continue
+            if weight.ndim == _MATRIX or convolution:
+                yield f"{path}.{name}", weight.numel(), siblings
+            elif weight.ndim == _STACK:
+                yield f"{path}.{name}", weight.numel(), weight.shape[0]
+
+
+def _experts_beside(decoder: Any, path: str) -> int:
+    """How many experts there are in the list that holds the module at `path`; 0 where it is no expert's."""
+    parts = path.split(".")
+    if "experts" not in parts[:-1]:
+        return 0
+    experts = decoder.get_submodule(".".join(parts[: parts.index("experts") + 1]))
+    return len(experts) if hasattr(experts, "__len__") else 0
+
+
+def _chosen_share(config: ModelConfig) -> Any:
+    """How large a share of so many experts works on one token."""
+    chosen = _get(config.text, *_CHOSEN)
+
+    def share(experts: int) -> float:
+        return min(1.0, chosen / experts) if experts and chosen else 1.0
+
+    return share
+
+
+def _expands_cache(decoder: Any) -> bool:
+    """Whether MLA keeps compressed keys and values, and expands all of them at each pass (since transformers 5.2x)."""
+    return any(hasattr(module, "expand_kv") for module in decoder.modules())
+
+
+def _scores(config: ModelConfig) -> Iterator[tuple[int, int | None]]:
+    """Width and window of each layer with attention. Which layers those are, transformers' own cache knows."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    text = config.text
+    heads, head = _heads(text)
+    nope, rope = _get(text, "qk_nope_head_dim"), _get(text, "qk_rope_head_dim")
+    width = heads * ((nope + rope if nope and rope else head) + (_get(text, "v_head_dim") or head))
+    for layer in DynamicCache(config=text).layers:
+        if isinstance(layer, DynamicLayer):
+            yield width, getattr(layer, "sliding_window", None)
+
+
+def _heads(text: Any) -> tuple[int, int]:
+    """Query heads, and the width of each."""
+    heads = _need(text, *_HEADS)
+    return heads, _get(text, "head_dim") or _need(text, *_HIDDEN) // heads
+
+
+def _elements(head: Any) -> int:
+    return 0 if head is None else int(head.weight.numel())
+
+
+def _get(text: Any, *names: str) -> int | None:
+    """The first of the fields that is a number; None where none is."""
+    values = (getattr(text, name, None) for name in names)
+    return next((value for value in values if isinstance(value, int) and not isinstance(value, bool)), None)
+
+
+def _need(text: Any, *names: str) -> int:
+    value = _get(text, *names)
+    if value is None:
+        raise ValueError(f"the config has no {' or '.join(names)}")
+    return value

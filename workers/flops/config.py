@@ -1,0 +1,76 @@
+"""Reading a model's config: from the hub, a folder, or the sweep itself."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workers.errors import ModelLoadError
+from workers.records import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A config, and whether transformers knows the architecture that it is for."""
+
+    config: Any
+    """transformers' config object; a plain `PretrainedConfig` where `unknown` says why it is no more than that."""
+    trust_remote_code: bool = False
+    unknown: str | None = None
+    """Why transformers cannot build this architecture; null where it can."""
+
+    @property
+    def text(self) -> Any:
+        """The part that describes the language model: vision and audio towers have their own."""
+        return self.config.get_text_config(decoder=True)
+
+    @property
+    def bends(self) -> Iterable[int]:
+        """Numbers of cached tokens around which a decode pass may begin to cost differently: full sliding windows."""
+        for name in ("sliding_window", "attention_chunk_size", "sliding_window_size", "local_attention", "window_size"):
+            window = getattr(self.text, name, None)
+            if isinstance(window, int) and window > 1:
+                yield from (window - 1, window, window + 1)
+
+
+def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
+    """Read the config of `model`, with those of its fields replaced that `load` names.
+
+    Raises:
+        ModelLoadError: there is no config to be had: no such folder, a hub that does not answer, no `model_type`.
+    """
+    import transformers
+    from transformers import AutoConfig, PretrainedConfig
+
+    transformers.logging.set_verbosity_error()
+    try:
+        fields, _ = (
+            (dict(model.config), None)
+            if model.config is not None
+            else PretrainedConfig.get_config_dict(model.source, revision=model.revision)
+        )
+    except Exception as error:
+        raise ModelLoadError(f"model {model.name!r}: no config to be had: {one_line(error)}") from error
+    if not isinstance(fields.get("model_type"), str):
+        raise ModelLoadError(f"model {model.name!r}: its config has no model_type (e.g. llama)")
+    # What quantises weights changes no product; some of its libraries are not even there on the machine that costs.
+    fields = {k: v for k, v in fields.items() if k != "quantization_config"}
+    fields |= {name: value for name, value in load.items() if name in fields}
+    try:
+        return ModelConfig(
+            config=_known(AutoConfig, model, fields), trust_remote_code=model.trust_remote_code
+        )
+    except Exception as error:
+        return ModelConfig(config=PretrainedConfig(**fields), unknown=one_line(error))
+
+
+def _known(auto: Any, model: ModelSpec, fields: dict[str, Any]) -> Any:
+    """The config of an architecture that transformers or, if trusted, the model's own code knows."""
+    if model.trust_remote_code and "auto_map" in fields:
+        return auto.from_pretrained(model.source, revision=model.revision, trust_remote_code=True)
+    rest = {name: value for name, value in fields.items() if name != "model_type"}
+    return auto.for_model(fields["model_type"], **rest)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line: its class and what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,0 +1,142 @@
+"""Every estimator over every shape of one model, and the verdict for each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from workers.errors import ModelLoadError
+from workers.flops import blueprint, by_architecture, by_calflops, by_dispatcher, config, memory
+from workers.flops.passes import Passes
+from workers.flops.twin import Twin
+from workers.flops.verdict import verdict
+from workers.records import FlopsEstimates, InferenceCost, ModelSpec, Shape
+
+_MB = 1e6
+_T = TypeVar("_T")
+
+
+def estimate(model: ModelSpec, shapes: Sequence[Shape], *, load: Mapping[str, Any] = {}) -> list[InferenceCost]:
+    """What one inference of `model` costs on paper, for each of `shapes`, in their order.
+
+    All shapes share one twin of the model and the passes counted on it. Neither weights nor a GPU are needed. To be called
+    where nothing is measured: it imports torch, and computes for seconds.
+
+    Args:
+        model: the model; of the hub's models, only the config is fetched.
+        shapes: batch sizes, tokens and precisions.
+        load: the sweep's arguments of loading: those that name a field of the config replace it.
+
+    Raises:
+        ModelLoadError: the config cannot be read, or does not say how large the model is.
+    """
+    if not shapes:
+        return []
+    read = config.read(model, load)
+    # Begun first, so that the library counts beside everything below.
+    calflops = by_calflops.Counting(model, shapes, load)
+    try:
+        drawing = _draw(model, read)
+        dispatched, no_dispatcher = _attempt(lambda: _dispatch(drawing, shapes))
+        closed, no_closed = _attempt(lambda: _closed_form(drawing, shapes))
+        library, no_library = calflops.flops()
+    finally:
+        calflops.stop()
+    failures = {"dispatcher": no_dispatcher, "architecture": no_closed, "calflops": no_library}
+    return [
+        _cost(
+            drawing,
+            shape,
+            dispatched,
+            FlopsEstimates(
+                calflops=library[i] if library else None,
+                architecture=closed.flops(shape) if closed else None,
+                parameter_estimate=2.0 * drawing.sizes.active * _tokens(shape),
+                dispatcher=dispatched.flops(shape) if dispatched else None,
+                failures={name: why for name, why in failures.items() if why},
+            ),
+        )
+        for i, shape in enumerate(shapes)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawing:
+    """What is known of a model before anything is counted."""
+
+    read: config.ModelConfig
+    sizes: blueprint.Sizes
+    twin: Twin | None = None
+    no_twin: str | None = None
+    products: blueprint.Blueprint | None = None
+    no_products: str | None = None
+
+
+def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
+    twin, no_twin = (None, read.unknown) if read.unknown else _attempt(lambda: Twin(read))
+    if twin is None:
+        try:
+            products, sizes = blueprint.of_config(read)
+        except ValueError as error:
+            raise ModelLoadError(f"model {model.name!r}: neither can transformers build it ({no_twin}), nor {error}") from None
+        return _Drawing(read=read, sizes=sizes, no_twin=no_twin, products=products)
+    products, no_products = _attempt(lambda: blueprint.of_twin(read, twin.model))
+    sizes = blueprint.sizes_of_twin(read, twin.model)
+    return _Drawing(read=read, sizes=sizes, twin=twin, products=products, no_products=no_products)
+
+
+def _dispatch(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
+    """The dispatcher's count, with every pass that `shapes` need already counted."""
+    if drawing.twin is None:
+        raise ValueError(drawing.no_twin)
+    passes = Passes(by_dispatcher.counter(drawing.twin), shapes, drawing.read.bends)
+    for shape in shapes:
+        passes.flops(shape)
+    return passes
+
+
+def _closed_form(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
+    if drawing.products is None:
+        raise ValueError(drawing.no_products)
+    return Passes(by_architecture.counter(drawing.products), shapes, drawing.read.bends)
+
+
+def _cost(drawing: _Drawing, shape: Shape, dispatched: Passes | None, estimates: FlopsEstimates) -> InferenceCost:
+    sizes, compute = drawing.sizes, memory.compute_dtype(shape.precision)
+    cached, reason = _attempt(lambda: _cache_mb(dispatched, drawing, shape))
+    doubt = "its passes cost too unevenly to be summed from a few" if dispatched and not dispatched.exact else None
+    return InferenceCost(
+        flops=verdict(estimates, precision=compute, doubt=doubt),
+        estimates=estimates,
+        parameters=sizes.parameters,
+        active_parameters=sizes.active,
+        weight_memory_mb=memory.weight_bytes(sizes.parameters, sizes.quantised, shape.precision) / _MB,
+        kv_cache_mb=cached[0] if cached else None,
+        kv_cache_reason=reason,
+        decode_weight_read_mb=memory.weight_bytes(
+            sizes.read, sizes.read * sizes.quantised / sizes.parameters, shape.precision
+        )
+        / _MB,
+        decode_cache_read_mb=cached[1] if cached else None,
+    )
+
+
+def _cache_mb(dispatched: Passes | None, drawing: _Drawing, shape: Shape) -> tuple[float, float | None]:
+    """The cache at the end, and what a decode pass reads of it on average. Unit: MB."""
+    if dispatched is None:
+        raise ValueError(drawing.no_twin or "the twin made no pass")
+    per_element = memory.BYTES[memory.compute_dtype(shape.precision)] / _MB
+    mean = dispatched.mean_cache(shape)
+    return dispatched.final_cache(shape) * per_element, None if mean is None else mean * per_element
+
+
+def _tokens(shape: Shape) -> int:
+    """Tokens that go through the layers: the prompt's, and every new one but for the last."""
+    return shape.batch_size * (shape.input_tokens + shape.output_tokens - 1)
+
+
+def _attempt(make: Callable[[], _T]) -> tuple[_T | None, str | None]:
+    """What `make` makes, or why it could not: an estimator that fails leaves the word to the others."""
+    try:
+        return make(), None
+    except Exception as error:
+        return None, config.one_line(error)
