@@ -10,6 +10,8 @@ Whatever else torch or transformers raise goes through unchanged. Out of memory 
 allocator has its own: `is_out_of_memory` knows them.
 """
 
+import errno
+
 _ALLOCATORS_LAST_WORDS = (
     "out of memory",  # CUDA's caching allocator and driver, also through accelerate and Triton
     "can't allocate memory",  # torch's DefaultCPUAllocator
@@ -48,8 +50,10 @@ def is_out_of_memory(exc: BaseException | None) -> bool:
         # torch.OutOfMemoryError is known by its name, so that asking does not import torch.
         if isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError":
             return True
+        if isinstance(exc, OSError) and exc.errno == errno.ENOMEM:
+            return True
         text = str(exc).lower()
-        if isinstance(exc, RuntimeError | OSError) and any(words in text for words in _ALLOCATORS_LAST_WORDS):
+        if isinstance(exc, RuntimeError) and any(words in text for words in _ALLOCATORS_LAST_WORDS):
             return True
         exc = exc.__cause__ or exc.__context__
     return False

@@ -4,16 +4,24 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from workers import environment, memory, prompts
 from workers.clock import TokenTimes
 from workers.compute import compute_metrics
-from workers.errors import PromptError, UnsupportedError
+from workers.errors import PromptError, UnsupportedError, is_out_of_memory
 from workers.latency import inference_metrics
-from workers.model import Generator, LoadedModel, encoder, load, precision_metadata, quantiser, random_ids
+from workers.model import (
+    Generator,
+    LoadedModel,
+    attention_used,
+    encoder,
+    load,
+    precision_metadata,
+    quantiser,
+    random_ids,
+)
 from workers.quality import perplexity
 from workers.records import (
     Cell,
@@ -28,6 +36,9 @@ from workers.records import (
 )
 from workers.warmup import warm_up
 from workers.window import MeanTime, may_end
+
+_MAY_STAY_BYTES = 1_000_000
+"""Small change that libraries keep after their first call: rotary tables, quantisers' scratch."""
 
 Texts = Mapping[str, Sequence[str]]
 """Texts of the sweep's files, by their SHA-256."""
@@ -90,7 +101,7 @@ class Measurer:
         """
         cell = run.cell
         loaded, reused = self._model_for(cell)
-        agree = _agreement(cell, loaded.device)
+        agree = _agreement(cell)
         batch = _prompts(cell, loaded, texts, rank)
         generator = Generator(loaded, batch, output_tokens=cell.output_tokens, options=cell.generate)
         torch.manual_seed(run.repeat)  # for cells that sample; greedy ones draw nothing
@@ -120,6 +131,7 @@ class Measurer:
             window_start_unix_s=window.start_unix_s,
             window_end_unix_s=window.end_unix_s,
             measured_batch_size=len(batch.input_ids),
+            attention_used=attention_used(loaded),
             warmup=warmup,
             inference_metrics=inference,
             energy_metrics=window.energy,
@@ -147,14 +159,19 @@ class Measurer:
 
         True on a CPU, where the allocator belongs to the operating system and the next run's peak starts afresh.
         """
-        return memory.allocated_bytes() <= self._bytes_held
+        return memory.allocated_bytes() <= self._bytes_held + _MAY_STAY_BYTES
+
+    @staticmethod
+    def is_out_of_memory(error: BaseException) -> bool:
+        """Whether `error` says that memory ran out."""
+        return is_out_of_memory(error)
 
     def _model_for(self, cell: Cell) -> tuple[LoadedModel, bool]:
         """The cell's model, and whether it was there already."""
         if self._loaded is not None and self._load_key == cell.load_key:
             return self._loaded, True
         self.release()
-        self._bytes_before = memory.allocated_bytes()
+        self._bytes_before = self._bytes_held = memory.allocated_bytes()
         self._loaded = load(cell)
         self._load_key = cell.load_key
         self._bytes_held = memory.allocated_bytes()
@@ -202,14 +219,14 @@ def _synchronize(gpus: Sequence[int]) -> None:
         torch.cuda.synchronize(index)
 
 
-def _agreement(cell: Cell, device: Any) -> Callable[[bool], bool]:
+def _agreement(cell: Cell) -> Callable[[bool], bool]:
     """How ranks that split one model decide alike: one that stopped earlier would leave the others waiting for ever."""
     if cell.tensor_parallel == 1:
         return lambda decision: decision
     import torch.distributed as dist
 
     def follow_rank_0(decision: bool) -> bool:
-        box = torch.tensor([decision], device=device)
+        box = torch.tensor([decision])  # on the host: it goes through gloo and leaves nothing on the GPU's queue
         dist.broadcast(box, src=0)
         return bool(box)
 

@@ -13,8 +13,8 @@ def perplexity(model: Any, token_ids: list[int], quality: Quality) -> QualityMet
     """The exponential of the mean negative log-likelihood of `token_ids` under `model`.
 
     The window of `context_tokens` moves by `stride_tokens`; only the tokens that it newly covers are scored, so each
-    but the first (which has no context) counts once. Source: the sliding-window evaluation of transformers' "Perplexity of
-    fixed-length models", with the mean taken over tokens instead of over windows.
+    but the first (which has no context) counts once. Source: the sliding-window evaluation of transformers' "Perplexity
+    of fixed-length models", with the mean taken over tokens instead of over windows.
     """
     ids = token_ids[: quality.max_tokens]
     shape = {"context_tokens": quality.context_tokens, "stride_tokens": quality.stride_tokens}
@@ -29,8 +29,11 @@ def perplexity(model: Any, token_ids: list[int], quality: Quality) -> QualityMet
 
 
 def _refusal(model: Any, tokens: int, quality: Quality) -> str | None:
-    if quality.stride_tokens > quality.context_tokens:
-        return f"a stride of {quality.stride_tokens} tokens is longer than the context of {quality.context_tokens}"
+    if quality.stride_tokens >= quality.context_tokens:
+        return (
+            f"a stride of {quality.stride_tokens} tokens needs a longer context than {quality.context_tokens}: "
+            "a window's first token has nothing before it and cannot be scored"
+        )
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and quality.context_tokens > positions:
         return f"a context of {quality.context_tokens} tokens is longer than the model's {positions} positions"

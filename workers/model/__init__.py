@@ -2,10 +2,11 @@
 
 from workers.model.generate import Generator
 from workers.model.kinds import quantiser
-from workers.model.load import LoadedModel, choose_device, load
+from workers.model.load import LoadedModel, attention_used, choose_device, load
 from workers.model.metadata import precision_metadata
 from workers.model.tokens import encoder, random_ids
 
 __all__ = [
-    "Generator", "LoadedModel", "choose_device", "encoder", "load", "precision_metadata", "quantiser", "random_ids",
+    "Generator", "LoadedModel", "attention_used", "choose_device", "encoder", "load", "precision_metadata",
+    "quantiser", "random_ids",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ class Generator:
         self._output_tokens = output_tokens
         self.rows = int(self._prompts.input_ids.shape[0]) * (self._config.num_return_sequences or 1)
         self.not_timed = _why_not_timed(self._config)
-        self.clock = token_clock(self._rows_inside(), loaded.device)
+        self.clock = token_clock(self.rows, loaded.device)
 
     def once(self) -> TokenTimes:
         """Generate once. Raises GenerationError if the model made more or fewer tokens than asked."""
@@ -43,7 +43,7 @@ class Generator:
             input_ids=self._prompts.input_ids,
             attention_mask=self._prompts.attention_mask,
             generation_config=self._config,
-            stopping_criteria=[self.clock],
+            stopping_criteria=None if self.not_timed else [self.clock],
         )
         times = self.clock.stop()
         sequences = made if hasattr(made, "shape") else made.sequences
@@ -53,11 +53,6 @@ class Generator:
                 f"for ({self._output_tokens} new tokens each)"
             )
         return times
-
-    def _rows_inside(self) -> int:
-        """Sequences that the decoding loop carries: beams multiply them."""
-        prompts = int(self._prompts.input_ids.shape[0])
-        return prompts * max(self._config.num_beams or 1, self._config.num_return_sequences or 1)
 
 
 def _why_not_timed(config: Any) -> str | None:

@@ -1,8 +1,10 @@
 """A cell's model in memory, at its precision, on its device."""
 
 import logging
+import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,9 @@ _OWN_FIELDS = {
     "trust_remote_code": "models[].trust_remote_code",
 }
 """Arguments of `from_pretrained` that the sweep has a name of its own for."""
+
+_BUILD = ("dtype", "attn_implementation")
+"""Arguments that a model is built with even where it is loaded once more afterwards."""
 
 _WEIGHTS_SEED = 0
 """Random weights are the same in every process, so that ranks and repeats run one and the same model."""
@@ -66,7 +71,7 @@ def load(cell: Cell) -> LoadedModel:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ModelLoadError(f"model {cell.model.name!r} at {cell.precision}: {_one_line(error)}") from error
+        raise ModelLoadError(f"{_title(cell.model)} at {cell.precision}: {_one_line(error)}") from error
     _make_ready(model)
     if cell.precision in kinds.QUANTISERS and not is_quantised(model):
         raise UnsupportedError(
@@ -78,14 +83,21 @@ def load(cell: Cell) -> LoadedModel:
     return LoadedModel(model=model, spec=cell.model, device=device, load_s=time.perf_counter() - begin)
 
 
+def attention_used(loaded: LoadedModel) -> str | None:
+    """The attention implementation that the model really runs; null where it has none to choose."""
+    return getattr(loaded.model.config.get_text_config(), "_attn_implementation", None)
+
+
 def _from_source(cell: Cell, arguments: dict[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM
 
+    source = cell.model.source or ""
+    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+        raise ModelLoadError(f"model {cell.model.name!r}: there is no folder {source!r} on {socket.gethostname()}")
     return AutoModelForCausalLM.from_pretrained(
-        cell.model.source,
+        source,
         revision=cell.model.revision or "main",
         trust_remote_code=cell.model.trust_remote_code,
-        attn_implementation=cell.attention,
         **arguments,
     )
 
@@ -100,13 +112,12 @@ def _from_config(cell: Cell, device: Any, arguments: dict[str, Any]) -> Any:
 
     config = _config(cell.model)
     loaded_again = cell.precision in kinds.QUANTISERS or cell.tensor_parallel > 1
-    build = {name: value for name, value in arguments.items() if name == "dtype" or not loaded_again}
+    build = {name: value for name, value in arguments.items() if name in _BUILD or not loaded_again}
     build.pop("device_map", None)  # from_config builds where torch's default device is
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.device(device):
         torch.manual_seed(_WEIGHTS_SEED)
         model = AutoModelForCausalLM.from_config(
             config,
-            attn_implementation=cell.attention,
             **build,
         )
     if not loaded_again:
@@ -114,9 +125,7 @@ def _from_config(cell: Cell, device: Any, arguments: dict[str, Any]) -> Any:
     weights = model.state_dict()
     family, config = type(model), model.config
     del model
-    return family.from_pretrained(
-        None, config=config, state_dict=weights, attn_implementation=cell.attention, **arguments
-    )
+    return family.from_pretrained(None, config=config, state_dict=weights, **arguments)
 
 
 def _config(spec: ModelSpec) -> Any:
@@ -144,7 +153,10 @@ def _arguments(cell: Cell, device: Any) -> dict[str, Any]:
         options.update(_split(cell.tensor_parallel))
     else:
         options.setdefault("device_map", {"": str(device)})
-    return {"dtype": kinds.DTYPES[cell.precision], **options}
+    # Not every architecture has SDPA (BLOOM), or attention at all (Mamba). Asked for nothing, transformers takes SDPA
+    # where there is one and eager otherwise; `attention_used` of the result tells which.
+    attention = None if cell.attention == "sdpa" else cell.attention
+    return {"dtype": kinds.DTYPES[cell.precision], "attn_implementation": attention, **options}
 
 
 def _split(ways: int) -> dict[str, Any]:
@@ -176,6 +188,11 @@ def _prepare_libraries() -> None:
 
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def _title(spec: ModelSpec) -> str:
+    """The model as an error names it."""
+    return f"model {spec.name!r}" + (f" ({spec.source})" if spec.source not in (None, spec.name) else "")
 
 
 def _one_line(error: Exception) -> str:

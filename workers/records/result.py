@@ -107,6 +107,8 @@ class RawProcessResult(Record):
     """The window's end on the host's wall clock. Unit: s since 1970."""
     measured_batch_size: NonNegativeInt
     """This rank's share of the batch."""
+    attention_used: str | None = None
+    """The attention that the model really runs; null where the architecture has none to choose."""
     warmup: WarmupDone
     inference_metrics: InferenceMetrics
     energy_metrics: EnergyMetrics

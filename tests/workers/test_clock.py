@@ -1,0 +1,60 @@
+import time
+
+import pytest
+import torch
+from tiny_cells import needs_gpu
+
+from workers.clock import HostClock, token_clock
+
+
+def test_every_token_gets_a_time_and_itl_has_one_fewer() -> None:
+    clock = HostClock(rows=3)
+    clock.start()
+    for _ in range(4):
+        time.sleep(0.002)
+        clock(None, None)
+    times = clock.stop()
+    assert len(times.token_s) == 4
+    assert len(times.itl_s) == 3
+    assert times.ttft_s == times.token_s[0] >= 0.002
+    assert all(gap >= 0.002 for gap in times.itl_s)
+    assert times.e2e_s >= times.token_s[-1]
+    assert times.ttft_s + sum(times.itl_s) == pytest.approx(times.token_s[-1])
+
+
+def test_one_generation_leaves_nothing_to_the_next() -> None:
+    clock = HostClock(rows=1)
+    for tokens in (5, 2):
+        clock.start()
+        for _ in range(tokens):
+            clock(None, None)
+        assert len(clock.stop().token_s) == tokens
+
+
+def test_it_never_stops_a_sequence() -> None:
+    answer = HostClock(rows=3)(None, None)
+    assert answer.dtype == torch.bool
+    assert answer.tolist() == [False] * 3
+
+
+def test_a_model_on_the_cpu_is_timed_by_the_host() -> None:
+    assert token_clock(1, "cpu").method == "perf_counter"
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_cuda_events_agree_with_the_host_when_the_device_is_waited_for() -> None:
+    clock = token_clock(2, "cuda")
+    work = torch.randn(4096, 4096, device="cuda")
+    for _ in range(2):  # the second round uses the first one's events again
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        clock.start()
+        for _ in range(5):
+            for _ in range(20):
+                work @ work
+            clock(None, None)
+        times = clock.stop()
+        assert len(times.token_s) == 5
+        assert times.e2e_s == pytest.approx(time.perf_counter() - begin, rel=0.05)
+        assert list(times.token_s) == sorted(times.token_s)

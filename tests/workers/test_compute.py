@@ -1,0 +1,46 @@
+import pytest
+
+from workers.clock import TokenTimes
+from workers.compute import compute_metrics
+from workers.latency import inference_metrics
+from workers.records import ComputeMetrics, FlopsEstimates, FlopsResult, InferenceCost, InferenceMetrics
+
+COST = InferenceCost(
+    flops=FlopsResult(value=6e9, method="architecture", confidence="high", precision="fp32"),
+    estimates=FlopsEstimates(architecture=6e9),
+    parameters=1000,
+    active_parameters=900,
+    weight_memory_mb=4.0,
+)
+
+
+def inference(generations: int = 5) -> InferenceMetrics:
+    return inference_metrics(
+        [TokenTimes(e2e_s=0.5, token_s=(0.2, 0.3, 0.5))] * generations,
+        rows=2,
+        output_tokens=3,
+        prompt_tokens=10,
+        window_s=2.5,
+        time_uncertainty=0.0,
+        timing_method="perf_counter",
+    )
+
+
+def figures(cost: InferenceCost | None, reason: str | None = None) -> ComputeMetrics:
+    return compute_metrics(cost, reason, inference(), peak=(120.0, "process_rss", None), model_memory_mb=4.0)
+
+
+def test_flops_are_divided_by_the_tokens_of_one_generation_and_by_time() -> None:
+    metrics = figures(COST)
+    assert metrics.flops == COST.flops
+    assert metrics.flops_per_token == pytest.approx(6e9 / 6)
+    assert metrics.flops_per_second == pytest.approx(5 * 6e9 / 2.5)
+    assert (metrics.parameters, metrics.active_parameters) == (1000, 900)
+
+
+def test_without_a_count_the_figures_are_null_with_the_reason_and_memory_stays() -> None:
+    metrics = figures(None, "the counting process was killed")
+    assert (metrics.flops, metrics.flops_per_token, metrics.flops_per_second) == (None, None, None)
+    assert metrics.flops_reason == "the counting process was killed"
+    assert metrics.peak_memory_mb == 120.0
+    assert metrics.model_memory_mb == 4.0

@@ -1,0 +1,186 @@
+import os
+import time
+
+import pytest
+import torch
+from tiny_cells import GPT2, PROMPTS, QUALITY, TEXTS, needs_gpu, run
+
+from workers.environment import physical_cores
+from workers.errors import ModelLoadError, PromptError, UnsupportedError
+from workers.measure import Measurer
+from workers.records import Precision, RandomPrompts, RawProcessResult, Run, Warmup, Window
+
+
+@pytest.fixture(scope="module")
+def measurer() -> Measurer:
+    return Measurer()
+
+
+def measure(measurer: Measurer, what: Run, **changed: object) -> RawProcessResult:
+    return measurer.measure(what, **{"cost": None, "texts": TEXTS, "prior_runs": 0, **changed})
+
+
+def test_a_run_counts_its_tokens_without_padding(measurer: Measurer) -> None:
+    result = measure(measurer, run())
+    metrics = result.inference_metrics
+    assert (metrics.generations, metrics.requests) == (3, 6)
+    assert metrics.prompt_tokens == 3 * 2 * 7
+    assert metrics.generated_tokens == 3 * 2 * 5
+    assert metrics.output_tokens_per_s == pytest.approx(30 / metrics.window_s)
+    assert len(metrics.ttft_s) == 3
+    assert [len(gaps) for gaps in metrics.itl_s] == [4, 4, 4]
+    assert metrics.timing_method == "perf_counter"
+
+
+def test_the_generations_fill_the_window(measurer: Measurer) -> None:
+    metrics = measure(measurer, run(output_tokens=30)).inference_metrics
+    assert metrics.e2e is not None
+    assert metrics.e2e.mean_s * 3 <= metrics.window_s <= metrics.e2e.mean_s * 3 * 1.1
+
+
+def test_text_prompts_are_counted_without_their_padding(measurer: Measurer) -> None:
+    result = measure(measurer, run(prompts=PROMPTS, input_tokens=10, batch_size=3))
+    # cut to 10 bytes: 10, 3 ("No.") and 10
+    assert result.inference_metrics.prompt_tokens == 3 * (10 + 3 + 10)
+
+
+def test_repeats_do_not_accumulate(measurer: Measurer) -> None:
+    for repeat in range(3):
+        metrics = measure(measurer, run(repeat=repeat)).inference_metrics
+        assert len(metrics.ttft_s) == len(metrics.itl_s) == 3
+
+
+def test_a_model_is_loaded_once_for_cells_that_share_it(measurer: Measurer) -> None:
+    measurer.release()
+    first = measure(measurer, run(batch_size=1))
+    second = measure(measurer, run(batch_size=4, output_tokens=2))
+    third = measure(measurer, run(GPT2))
+    assert [result.model_reused for result in (first, second, third)] == [False, True, False]
+    assert first.load_s == second.load_s != third.load_s
+    assert first.load_s > 0
+
+
+def test_data_parallel_ranks_share_the_batch(measurer: Measurer) -> None:
+    results = [measure(measurer, run(batch_size=4, processes=2), rank=rank) for rank in (0, 1)]
+    assert [result.measured_batch_size for result in results] == [2, 2]
+    assert [result.rank for result in results] == [0, 1]
+    assert sum(result.inference_metrics.generated_tokens for result in results) == 3 * 4 * 5
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(measurer: Measurer) -> None:
+    with pytest.raises(UnsupportedError, match="batch_size 3 cannot be shared evenly by 2 processes"):
+        measure(measurer, run(batch_size=3, processes=2))
+
+
+def test_the_ranks_wait_for_each_other_between_warm_up_and_window(measurer: Measurer) -> None:
+    passed: list[float] = []
+    result = measure(measurer, run(), barrier=lambda: passed.append(time.time()))
+    assert len(passed) == 1
+    assert passed[0] <= result.window_start_unix_s
+
+
+def test_the_warm_up_that_was_done_is_recorded(measurer: Measurer) -> None:
+    done = measure(measurer, run(warmup=Warmup(cv=1e-9, floor=2, cap=4))).warmup
+    assert (done.generations, done.converged) == (4, False)
+    assert done.cv is not None
+    assert measure(measurer, run(warmup=Warmup(floor=2))).warmup.converged is None
+
+
+def test_a_window_grows_until_its_cap_when_the_target_is_out_of_reach(measurer: Measurer) -> None:
+    rule = Window(relative_uncertainty=1e-9, min_generations=2, max_generations=11)
+    assert measure(measurer, run(window=rule)).inference_metrics.generations == 11
+
+
+def test_a_window_ends_at_its_floor_when_the_target_is_easy(measurer: Measurer) -> None:
+    rule = Window(relative_uncertainty=1e9, min_generations=2, max_generations=11)
+    assert measure(measurer, run(window=rule)).inference_metrics.generations == 2
+
+
+def test_quality_stands_beside_cost_and_is_computed_once_per_model(measurer: Measurer) -> None:
+    first = measure(measurer, run(quality=QUALITY))
+    assert first.quality.perplexity is not None
+    assert first.quality.scored_tokens == 59
+    assert first.quality.stride_tokens == 5
+    assert measure(measurer, run(quality=QUALITY, batch_size=1)).quality == first.quality
+    other = measure(measurer, run({**GPT2}, quality=QUALITY))
+    assert other.quality.perplexity != first.quality.perplexity
+
+
+def test_a_run_without_quality_says_why_it_has_none(measurer: Measurer) -> None:
+    quality = measure(measurer, run()).quality
+    assert quality.perplexity is None
+    assert quality.perplexity_reason == "not asked for"
+
+
+def test_on_a_cpu_nothing_claims_to_be_gpu_energy(measurer: Measurer) -> None:
+    result = measure(measurer, run())
+    assert result.energy_metrics.gpu_energy_j is None
+    assert result.energy_metrics.energy_reasons
+    assert result.environment.gpu_uuids == ()
+    assert result.compute_metrics.flops is None
+    assert result.compute_metrics.flops_reason
+
+
+def test_torch_computes_on_every_core_however_many_the_process_began_with() -> None:
+    torch.set_num_threads(1)
+    Measurer()
+    assert torch.get_num_threads() == physical_cores()
+    Measurer(cpu_threads=1)
+    assert torch.get_num_threads() == 1
+
+
+def test_memory_and_process_are_recorded(measurer: Measurer) -> None:
+    result = measure(measurer, run(), prior_runs=7)
+    assert result.pid == os.getpid()
+    assert result.prior_runs == 7
+    assert result.compute_metrics.memory_method == "process_rss"
+    assert result.compute_metrics.peak_memory_mb is not None
+    assert result.compute_metrics.model_memory_mb == pytest.approx(4 * (73728 + 2 * 19200 + 5 * 64) / 1e6, rel=0.001)
+
+
+def test_another_seed_makes_other_prompts(measurer: Measurer) -> None:
+    assert run().cell.cell_id != run(prompts=RandomPrompts(seed=1)).cell.cell_id
+    measure(measurer, run(prompts=RandomPrompts(seed=1)))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8-bnb", "int4-bnb", "int8-torchao", "fp8-torchao"])
+def test_every_kind_that_the_cpu_can_is_measured(measurer: Measurer, precision: Precision) -> None:
+    result = measure(measurer, run(precision=precision))
+    assert result.inference_metrics.generated_tokens == 30
+    assert result.precision_metadata.weights == precision.partition("-")[0]
+    quantiser = result.environment.quantiser_version
+    assert (quantiser is not None) == ("-" in precision)
+
+
+def test_a_model_that_does_not_load_leaves_the_process_fit_for_the_next(measurer: Measurer) -> None:
+    with pytest.raises(ModelLoadError):
+        measure(measurer, run({"model_type": "llama", "hidden_size": "wide"}))
+    assert measurer.memory_came_back()
+    assert measure(measurer, run()).model_reused is False
+
+
+def test_a_text_file_that_was_not_handed_over_is_named(measurer: Measurer) -> None:
+    with pytest.raises(PromptError, match=r"texts of 'prompts.jsonl' \(sha256 d1"):
+        measure(measurer, run(prompts=PROMPTS), texts={})
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8-bnb", "int4-bnb", "int8-torchao", "fp8-torchao"])
+def test_the_gpu_gets_its_memory_back(measurer: Measurer, precision: Precision) -> None:
+    measurer.release()
+    before = torch.cuda.memory_allocated()
+    what = run(precision=precision, device="cuda")
+    result = measure(measurer, what)
+    assert result.inference_metrics.timing_method == "cuda_events"
+    assert result.environment.gpu_uuids[0].startswith("GPU-")
+    assert result.compute_metrics.memory_method == "cuda_allocator"
+    assert measurer.memory_came_back()
+    leak = torch.zeros(10_000_000, device="cuda")
+    assert not measurer.memory_came_back()
+    del leak
+    assert measure(measurer, what).model_reused
+    assert measurer.memory_came_back()
+    measurer.release()
+    assert measurer.memory_came_back()
+    assert torch.cuda.memory_allocated() <= before + 1_000_000

@@ -1,0 +1,63 @@
+import torch
+from tiny_cells import LLAMA, cell
+
+from workers import memory
+from workers.model import load
+from workers.records import Precision
+
+
+def test_tied_and_shared_weights_count_once() -> None:
+    layer = torch.nn.Linear(10, 20, bias=False)
+    both = torch.nn.ModuleList([layer, torch.nn.Linear(10, 20, bias=False)])
+    both[1].weight = layer.weight
+    assert memory.model_bytes(both) == 10 * 20 * 4
+
+
+def test_buffers_count() -> None:
+    layer = torch.nn.Linear(10, 20, bias=False)
+    layer.register_buffer("table", torch.zeros(7, dtype=torch.float64))
+    assert memory.model_bytes(layer) == 10 * 20 * 4 + 7 * 8
+
+
+def linear_elements() -> int:
+    """Weights of the linear layers of the tiny Llama: q, k, v, o and the three of the feed-forward, in two layers."""
+    hidden, inner = LLAMA["hidden_size"], LLAMA["intermediate_size"]
+    return 2 * (hidden * hidden * 3 + 3 * hidden * inner)
+
+
+def rows() -> int:
+    """Output features of those layers: one scale each."""
+    hidden, inner = LLAMA["hidden_size"], LLAMA["intermediate_size"]
+    return 2 * (hidden * 3 + 2 * inner + hidden)
+
+
+def packed_saving(precision: Precision) -> int:
+    plain = memory.model_bytes(load(cell(precision="bf16")).model)
+    return plain - memory.model_bytes(load(cell(precision=precision)).model)
+
+
+def test_int8_weights_count_one_byte_each_and_an_fp32_scale_per_row() -> None:
+    assert packed_saving("int8-bnb") == linear_elements() - 4 * rows()
+
+
+def test_int4_weights_count_half_a_byte_each_and_an_fp32_scale_per_block() -> None:
+    # NF4: blocks of 64 share an fp32 maximum; each weight keeps its code book of 16 fp32 values
+    assert packed_saving("int4-bnb") == int(1.5 * linear_elements()) - 4 * linear_elements() // 64 - 14 * 64
+
+
+def test_peak_memory_sees_a_block_that_was_freed_before_the_end() -> None:
+    peak = memory.PeakMemory(())
+    peak.begin()
+    before, method, reason = peak.end()
+    assert (method, reason) == ("process_rss", None)
+    torch.ones(50_000_000).sum()  # 200 MB, gone again by the next line
+    after, _, _ = peak.end()
+    assert after - before > 150
+
+
+def test_a_new_window_forgets_an_earlier_peak() -> None:
+    torch.ones(50_000_000).sum()
+    peak = memory.PeakMemory(())
+    high, _, _ = peak.end()
+    peak.begin()
+    assert peak.end()[0] < high - 150
