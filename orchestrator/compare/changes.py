@@ -1,0 +1,114 @@
+"""Where the levels of many noisy series change: optimal partitioning, exact, all series at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.compare.noise import Floats
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change of level in one series."""
+
+    series: int
+    start: int
+    """First position of the new level."""
+    earliest: int
+    """First and..."""
+    latest: int
+    """... last position where the change fits the data hardly worse (95 %)."""
+    end: int
+    """One past the new level's last position."""
+    before: float
+    """Weighted mean of the segment before."""
+    after: float
+    """Weighted mean of the new segment."""
+    variance: float
+    """Of `after - before`, the weights being 1 / variance."""
+
+
+def steps(values: Floats, weights: Floats, penalty: Floats) -> list[Step]:
+    """The changes of level, each worth its penalty.
+
+    `values` and `weights` have the shape (series, positions); a weight is 1 / variance, and 0 where there is no value.
+    Minimises, over all ways to cut a series into segments of one level each, the weighted squared residuals plus
+    `penalty` (series,) for each cut (Jackson et al. 2005; O(positions^2)).
+
+    On a series of one level, the residuals that a cut can save are a squared standard normal at each place it may
+    stand. A penalty of t^2, with t exceeded by one of all places of all series with probability a at most, is thus
+    paid falsely with that probability: two cuts must save 2 t^2 together, which is far less likely still.
+    """
+    origin = np.divide((values * weights).sum(1), weights.sum(1), out=np.zeros(len(values)), where=weights.sum(1) > 0)
+    centred = np.where(weights > 0, values - origin[:, None], 0.0)  # sums of squares of small numbers lose no digits
+    sums = _Sums(centred, weights)
+    last = _last_cuts(sums, penalty)
+    found = []
+    for row in np.flatnonzero(last[:, -1] > 0):
+        cuts = _trace(last[row])
+        for left, start, end in zip(cuts, cuts[1:], cuts[2:], strict=False):
+            found.append(_step(sums, int(row), (left, start, end), float(origin[row])))
+    return found
+
+
+class _Sums:
+    """Running sums, so that any segment's cost and mean take constant time; each (series, positions + 1)."""
+
+    def __init__(self, values: Floats, weights: Floats) -> None:
+        def running(terms: Floats) -> Floats:
+            return np.concatenate([np.zeros((len(terms), 1)), np.cumsum(terms, axis=1)], axis=1)
+
+        self.w, self.wx, self.wxx = running(weights), running(weights * values), running(weights * values**2)
+
+    def cost(self, start: int | slice, end: int | slice, rows: int | slice = slice(None)) -> Floats:
+        """Weighted squared residuals of [start, end) about its own mean."""
+        w = self.w[rows, end] - self.w[rows, start]
+        wx = self.wx[rows, end] - self.wx[rows, start]
+        explained = np.divide(wx**2, w, out=np.zeros_like(wx), where=w > 0)
+        return np.asarray(self.wxx[rows, end] - self.wxx[rows, start] - explained)
+
+
+def _last_cuts(sums: _Sums, penalty: Floats) -> np.ndarray[tuple[int, int], np.dtype[np.intp]]:
+    """For each prefix of each series, where its last segment starts in the best partition."""
+    series, ends = sums.w.shape
+    best = np.empty((series, ends))
+    best[:, 0] = -penalty  # the first segment is free
+    last = np.zeros((series, ends), np.intp)
+    for end in range(1, ends):
+        cost = best[:, :end] + sums.cost(slice(0, end), slice(end, end + 1)) + penalty[:, None]
+        last[:, end] = cost.argmin(axis=1)
+        best[:, end] = cost.min(axis=1)
+    return last
+
+
+def _trace(last: np.ndarray[tuple[int], np.dtype[np.intp]]) -> list[int]:
+    cuts = [len(last) - 1]
+    while cuts[-1] > 0:
+        cuts.append(int(last[cuts[-1]]))
+    return cuts[::-1]
+
+
+def _step(sums: _Sums, row: int, cuts: tuple[int, int, int], origin: float) -> Step:
+    left, start, end = cuts
+    places = np.array([p for p in range(left + 1, end) if sums.w[row, left] < sums.w[row, p] < sums.w[row, end]])
+    cost = np.array([float(sums.cost(left, int(p), row) + sums.cost(int(p), end, row)) for p in places])
+    # A cut among positions without values costs the same everywhere; it belongs to the next value.
+    places = np.array([_next_value(sums.w[row], int(p)) for p in places])
+    near = places[cost <= cost.min() + 3.84]  # chi-square of one degree of freedom, 95 %
+    w = np.diff(sums.w[row, list(cuts)])
+    mean = np.diff(sums.wx[row, list(cuts)]) / w
+    return Step(
+        series=row,
+        start=_next_value(sums.w[row], start),
+        earliest=int(near.min()),
+        latest=int(near.max()),
+        end=end,
+        before=float(mean[0]) + origin,
+        after=float(mean[1]) + origin,
+        variance=float((1 / w).sum()),
+    )
+
+
+def _next_value(w: Floats, position: int) -> int:
+    """The first position from `position` on that has a weight."""
+    return int(np.searchsorted(w, w[position], side="right")) - 1

@@ -1,0 +1,49 @@
+"""Which samples of two nights may be compared, and what differs where they may not."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from orchestrator.compare.figures import MIXED, Figure
+from orchestrator.compare.night import CellNight
+
+
+def obstacle(figure: Figure, baseline: CellNight, candidate: CellNight, across: Collection[str]) -> str | None:
+    """Why this figure of this cell cannot be compared between the nights; None where it can."""
+    if figure.name not in baseline.samples and figure.name not in candidate.samples:
+        why = {baseline.missing[figure.name], candidate.missing[figure.name]}
+        return f"no figure on either night ({' / '.join(sorted(why))})"
+    for night, cell in (("baseline", baseline), ("candidate", candidate)):
+        if figure.name not in cell.samples:
+            return f"no figure on the {night} ({cell.missing[figure.name]})"
+    if MIXED not in across:
+        for night, cell in (("baseline", baseline), ("candidate", candidate)):
+            if cell.mixed:
+                return f"{MIXED}: the {night}'s own runs differ ({', '.join(cell.mixed)})"
+    return differences(figure.must_match, baseline, candidate, across)
+
+
+def differences(facets: Iterable[str], before: CellNight, after: CellNight, across: Collection[str]) -> str | None:
+    """The facets that differ, each with its two values; None where none does."""
+    found = [
+        f"{facet}: {before.facets[facet] or 'unknown'} -> {after.facets[facet] or 'unknown'}"
+        for facet in facets
+        if facet not in across and before.facets[facet] != after.facets[facet]
+    ]
+    return ", ".join(found) or None
+
+
+def key(figure: Figure, cell: CellNight, across: Collection[str]) -> tuple[str | None, ...]:
+    """What must be equal for nights of one figure to be one series."""
+    own = cell.mixed if MIXED not in across else ()
+    return (*(cell.facets[facet] for facet in figure.must_match if facet not in across), *own)
+
+
+def stated(pairs: Iterable[tuple[CellNight, CellNight]]) -> tuple[str, ...]:
+    """What differs between the pairs and forbids nothing, with how many cells it concerns."""
+    found = Counter(
+        f"{name} {before.stated[name] or 'unknown'} -> {after.stated[name] or 'unknown'}"
+        for before, after in pairs
+        for name in before.stated
+        if before.stated[name] != after.stated[name]
+    )
+    return tuple(f"{what} ({n} {'cell' if n == 1 else 'cells'})" for what, n in found.most_common())

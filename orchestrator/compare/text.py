@@ -1,0 +1,44 @@
+"""Report -> plain tables for a terminal or a job's log."""
+
+import io
+import shutil
+import sys
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.compare.summary import Section, sections
+from orchestrator.compare.verdicts import GateReport, HistoryReport
+
+_LOG_WIDTH = 160
+"""Columns where there is no terminal: a log scrolls sideways, and a folded table reads badly."""
+
+
+def render(report: GateReport | HistoryReport) -> str:
+    """The report as text: coloured where standard output is a terminal, plain elsewhere."""
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else _LOG_WIDTH
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False)
+    verdict, found = sections(report)
+    with console.capture() as capture:
+        console.print(Text(verdict, style="bold green" if report.passed else "bold red"), soft_wrap=True)
+        for section in found:
+            console.print()
+            console.print(Text(section.title, style="bold"), soft_wrap=True)
+            _print(console, section)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _print(console: Console, section: Section) -> None:
+    if not section.header:
+        for (sentence,) in section.rows:
+            console.print(Text(f"  {sentence}"), soft_wrap=True)
+        return
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=True)
+    for name in section.header:
+        table.add_column(name, overflow="fold")
+    for row in section.rows:
+        table.add_row(*(Text(value) for value in row))  # Text: a cell's name may hold rich's [markup]
+    console.print(table)

@@ -1,0 +1,162 @@
+"""Results on disk -> tables: a results folder or a Parquet file, local or in an object store (`s3://`, `gs://`)."""
+
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # each is loaded when it is asked for: `import orchestrator` stays light
+    import pandas as pd  # type: ignore[import-untyped]  # its stubs are not a dependency
+    import polars as pl
+    import pyarrow as pa
+    from pyarrow import fs
+
+_RESULTS, _RAW = "results.parquet", "raw.parquet"
+
+
+class LoadError(ValueError):
+    """There are no readable results where they were looked for."""
+
+
+class Results:
+    """One sweep's results. `results` has a row per cell, `raw` a row per process of every run; each is read once."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        """The folder or file that was asked for."""
+        self._fs, self._inner = _filesystem(path)
+        self._file = _results_file(self._fs, self._inner, path)
+
+    @cached_property
+    def results(self) -> "pa.Table":
+        """One row per cell, in the columns of `docs/columns.md`."""
+        return _read(self._fs, self._file, "AggregatedResult", self.path)
+
+    @cached_property
+    def raw(self) -> "pa.Table":
+        """One row per process of every run, failed tries included; lies beside the results.
+
+        Raises:
+            LoadError: there is no raw.parquet beside the results.
+        """
+        file = str(PurePosixPath(self._file).with_name(_RAW))
+        if not _is_file(self._fs, file):
+            raise LoadError(f"{self.path}: no {_RAW} beside {PurePosixPath(self._file).name}")
+        return _read(self._fs, file, "RawRow", self.path)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """`results` as a pandas frame (needs pandas)."""
+        return self.results.to_pandas()
+
+    def to_polars(self) -> "pl.DataFrame":
+        """`results` as a Polars frame, without a copy where the types allow (needs polars)."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.results)
+        assert isinstance(frame, pl.DataFrame)  # a table becomes a frame; only an array becomes a series
+        return frame
+
+
+def load(path: str | Path) -> Results:
+    """The results at `path`: a results folder, or its results.parquet; local, `s3://...` or `gs://...`.
+
+    The file is checked and read here, so that a wrong path fails at once; `raw` is read when it is asked for.
+
+    Raises:
+        LoadError: nothing there, no results of this program, or of a newer schema than this program knows.
+    """
+    found = Results(str(path))
+    _ = found.results
+    return found
+
+
+def folders(path: str | Path) -> list[str]:
+    """What can be loaded inside the folder `path`: its subfolders with results, and its own Parquet files, by name.
+
+    Raises:
+        LoadError: `path` is no folder.
+    """
+    from pyarrow import fs
+
+    where, inner = _filesystem(str(path))
+    if where.get_file_info(inner).type is not fs.FileType.Directory:
+        raise LoadError(f"{path}: no folder")
+    prefix = str(path).rstrip("/")
+    found = []
+    for entry in where.get_file_info(fs.FileSelector(inner)):
+        is_folder = entry.type is fs.FileType.Directory
+        is_file = entry.base_name.endswith(".parquet") and entry.base_name != _RAW
+        if (is_folder and _is_file(where, f"{entry.path}/{_RESULTS}")) or (not is_folder and is_file):
+            found.append(f"{prefix}/{entry.base_name}")
+    return sorted(found)
+
+
+def _filesystem(path: str) -> tuple["fs.FileSystem", str]:
+    import pyarrow as pa
+    from pyarrow import fs
+
+    if "://" not in path:
+        return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    try:
+        where, inner = fs.FileSystem.from_uri(path)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
+        raise LoadError(f"{path}: {exc}; a path is local, s3://bucket/folder or gs://bucket/folder") from exc
+    return where, inner.rstrip("/")
+
+
+def _results_file(where: "fs.FileSystem", inner: str, path: str) -> str:
+    if inner.endswith(".parquet"):
+        if _is_file(where, inner):
+            return inner
+        raise LoadError(f"{path}: no such file")
+    file = f"{inner}/{_RESULTS}"
+    if _is_file(where, file):
+        return file
+    from pyarrow import fs
+
+    info = _info(where, inner, path)
+    if info.type is fs.FileType.NotFound:
+        raise LoadError(f"{path}: no such folder")
+    if info.type is fs.FileType.File:
+        raise LoadError(f"{path}: no Parquet file; give a results folder or its {_RESULTS}")
+    names = sorted(entry.base_name for entry in where.get_file_info(fs.FileSelector(inner)))[:5]
+    raise LoadError(f"{path}: no {_RESULTS} in this folder (it holds {', '.join(names) or 'nothing'})")
+
+
+def _info(where: "fs.FileSystem", inner: str, path: str) -> Any:
+    try:
+        return where.get_file_info(inner)
+    except OSError as exc:  # no such bucket, no credentials, no network
+        raise LoadError(f"{path}: {exc}") from exc
+
+
+def _is_file(where: "fs.FileSystem", inner: str) -> bool:
+    from pyarrow import fs
+
+    return bool(_info(where, inner, inner).type is fs.FileType.File)
+
+
+def _read(where: "fs.FileSystem", file: str, kind: str, path: str) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with where.open_input_file(file) as source:
+            reader = pq.ParquetFile(source)
+            _check_schema(reader.schema_arrow.metadata or {}, kind, path)
+            return reader.read()
+    except (pa.ArrowException, OSError) as exc:
+        raise LoadError(f"{path}: {PurePosixPath(file).name} cannot be read: {exc}") from exc
+
+
+def _check_schema(metadata: dict[bytes, bytes], kind: str, path: str) -> None:
+    from orchestrator.columns import SCHEMA_VERSION
+
+    found, _, version = metadata.get(b"joulegrid_schema", b"").decode().partition("/")
+    if not version.isdigit():
+        raise LoadError(f"{path}: a Parquet file, but not of this program (its metadata has no `joulegrid_schema`)")
+    if found != kind:
+        raise LoadError(f"{path}: holds {found} rows where {kind} rows are wanted; give the results folder")
+    if int(version) > SCHEMA_VERSION:
+        raise LoadError(
+            f"{path}: schema version {version}, written by a newer joulegrid; this one reads up to {SCHEMA_VERSION}"
+        )
