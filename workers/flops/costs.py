@@ -31,11 +31,10 @@ def estimate(model: ModelSpec, shapes: Sequence[Shape], *, load: Mapping[str, An
     """
     if not shapes:
         return []
-    read = config.read(model, load)
     # Begun first, so that the library counts beside everything below.
     calflops = by_calflops.Counting(model, shapes, load)
     try:
-        drawing = _draw(model, read)
+        drawing = _draw(model, config.read(model, load))
         dispatched, no_dispatcher = _attempt(lambda: _dispatch(drawing, shapes))
         closed, no_closed = _attempt(lambda: _closed_form(drawing, shapes))
         library, no_library = calflops.flops()

@@ -1,0 +1,142 @@
+"""`estimate`: what an inference costs on paper, before anyone rents a GPU.
+
+The figures are made in a process of their own (`python -m workers.flops`), because they need torch, and the driver has none.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from workers.records import PRECISIONS, InferenceCost, ModelSpec, Shape
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `estimate` with the arguments `argv`; returns the exit status: 0, or 2 with one line on standard error."""
+    arguments = _parser().parse_args(argv)
+    shape = Shape(
+        batch_size=arguments.batch_size,
+        input_tokens=arguments.input_tokens,
+        output_tokens=arguments.output_tokens,
+        precision=arguments.precision,
+    )
+    try:
+        cost = ask(model_spec(arguments.model, trust_remote_code=arguments.trust_remote_code), shape)
+    except ValueError as error:
+        print(f"estimate: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps(flat(cost), indent=2))
+    else:
+        Console().print(table(arguments.model, shape, cost))
+    return 0
+
+
+def model_spec(text: str, *, trust_remote_code: bool = False) -> ModelSpec:
+    """The model that MODEL_OR_CONFIG names: a JSON file with a transformers config, a local folder, or a hub id.
+
+    Raises:
+        ValueError: it looks like a path, and there is nothing; or the file holds no config.
+    """
+    path = Path(text)
+    if path.is_dir():
+        return ModelSpec(name=text, source=str(path.resolve()), trust_remote_code=trust_remote_code)
+    if path.is_file():
+        return ModelSpec(name=text, config=_config(path), trust_remote_code=trust_remote_code)
+    if path.suffix == ".json" or path.is_absolute() or text.startswith("."):
+        raise ValueError(f"{text}: no such file or folder")
+    return ModelSpec(name=text, source=text, trust_remote_code=trust_remote_code)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: a transformers config is a JSON object, not {type(config).__name__}")
+    return config
+
+
+def ask(model: ModelSpec, shape: Shape) -> InferenceCost:
+    """The cost of one inference, from a process that has torch.
+
+    Raises:
+        ValueError: that process could not answer; the message is its own.
+    """
+    request = {"model": model.model_dump(mode="json"), "shapes": [shape.model_dump(mode="json")], "load": {}}
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.flops"], input=json.dumps(request), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"the estimators ended with status {done.returncode}"]
+        raise ValueError(lines[-1])
+    return InferenceCost.model_validate(json.loads(done.stdout)[0])
+
+
+def flat(cost: InferenceCost) -> dict[str, Any]:
+    """One JSON object: the fields of `FlopsResult`, each estimator's figure as `flops_<name>`, and the rest."""
+    estimates = cost.estimates.model_dump(mode="json")
+    failures = estimates.pop("failures")
+    rest = cost.model_dump(mode="json", exclude={"flops", "estimates"})
+    return {
+        **cost.flops.model_dump(mode="json"),
+        **{f"flops_{name}": figure for name, figure in estimates.items()},
+        "flops_failures": failures,
+        **rest,
+    }
+
+
+def table(name: str, shape: Shape, cost: InferenceCost) -> Table:
+    """The same figures for people."""
+    made = Table("", "figure", "how", title=f"One inference of {name}", caption=cost.flops.notes, caption_justify="left")
+    made.add_row("shape", f"{shape.batch_size} x ({shape.input_tokens} + {shape.output_tokens}) tokens", shape.precision)
+    made.add_row(
+        "FLOPs", _si(cost.flops.value, "FLOP"), f"{cost.flops.method}, {cost.flops.confidence}, {cost.flops.precision}"
+    )
+    for estimator in ("calflops", "architecture", "parameter_estimate", "dispatcher"):
+        figure = getattr(cost.estimates, estimator)
+        why = cost.estimates.failures.get(estimator, "")
+        made.add_row(f"  {estimator}", "-" if figure is None else _si(figure, "FLOP"), why)
+    made.add_row("parameters", _si(cost.parameters, ""), f"{_si(cost.active_parameters, '')} active")
+    made.add_row("weights", _si(cost.weight_memory_mb * 1e6, "B"), shape.precision)
+    cache = "-" if cost.kv_cache_mb is None else _si(cost.kv_cache_mb * 1e6, "B")
+    made.add_row("KV cache", cache, cost.kv_cache_reason or "at the inference's end")
+    return made
+
+
+def _si(value: float, unit: str) -> str:
+    """`value` with four digits and a decimal prefix."""
+    for prefix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m orchestrator estimate", description="Cost an inference on paper.")
+    parser.add_argument("model", metavar="MODEL_OR_CONFIG", help="hub id, local folder, or JSON file with a config")
+    parser.add_argument("--batch-size", type=_positive, required=True, metavar="B", help="sequences")
+    parser.add_argument("--input-tokens", type=_positive, required=True, metavar="P", help="prompt tokens per sequence")
+    parser.add_argument("--output-tokens", type=_positive, required=True, metavar="G", help="new tokens per sequence")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="kind of the weights (default: bf16)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the model run")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
