@@ -47,6 +47,7 @@ _DROPPED: set[tuple[type[BaseModel], str]] = {
 _RAW_ONLY: set[tuple[type[BaseModel], str]] = {
     (InferenceMetrics, "ttft_s"),
     (InferenceMetrics, "itl_s"),
+    (InferenceMetrics, "e2e_s"),
 }  # one value a generation: for `raw.parquet`
 _ORDERED = (get_args(Confidence),)
 _UNIT = re.compile(r"Unit: (.+?)\.?$")

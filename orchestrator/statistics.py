@@ -12,7 +12,8 @@ from orchestrator.results import Spread
 def spread(values: Iterable[float | None]) -> Spread:
     """Mean, sample standard deviation and 95 % confidence interval over the repeats that have the figure.
 
-    The interval is mean +- t(0.975, n - 1) x std / sqrt(n): repeats are few, so the normal quantile would promise too much.
+    The interval is mean +- t(0.975, n - 1) x std / sqrt(n): repeats are few, and the normal quantile would promise too
+    much.
     """
     known = [value for value in values if value is not None]
     if not known:

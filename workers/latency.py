@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from workers.clock import TokenTimes
-from workers.records import Distribution, InferenceMetrics
+from workers.distribution import distribution
+from workers.records import InferenceMetrics
 
 
 def inference_metrics(
@@ -41,7 +40,8 @@ def inference_metrics(
         generated_tokens=generated,
         window_s=window_s,
         output_tokens_per_s=generated / window_s,
-        e2e=_distribution([times.e2e_s for times in generations], rows),
+        e2e=distribution([times.e2e_s for times in generations], rows),
+        e2e_s=tuple(times.e2e_s for times in generations),
         time_uncertainty=time_uncertainty,
         timing_method=timing_method,
         **per_token,
@@ -56,19 +56,12 @@ def _per_token(generations: Sequence[TokenTimes], rows: int, prompt_tokens: int)
     figures: dict[str, object] = {
         "ttft_s": ttft_s,
         "itl_s": itl_s,
-        "ttft": _distribution(ttft_s, rows),
+        "ttft": distribution(ttft_s, rows),
         "prefill_tokens_per_s": len(generations) * prompt_tokens / sum(ttft_s),
     }
     if gaps:
         tpot = [(times.e2e_s - times.ttft_s) / len(times.itl_s) for times in generations]
-        figures["itl"] = _distribution(gaps, rows)
-        figures["tpot"] = _distribution(tpot, rows)
+        figures["itl"] = distribution(gaps, rows)
+        figures["tpot"] = distribution(tpot, rows)
         figures["decode_tokens_per_s"] = len(gaps) * rows / sum(gaps)
     return figures
-
-
-def _distribution(values: Sequence[float], rows: int) -> Distribution:
-    """Over requests: the `rows` sequences of a generation share its times, so each value counts that often."""
-    requests = np.repeat(np.asarray(values, dtype=np.float64), rows)
-    p50, p90, p99 = np.percentile(requests, (50, 90, 99))
-    return Distribution(mean_s=float(requests.mean()), p50_s=float(p50), p90_s=float(p90), p99_s=float(p99))

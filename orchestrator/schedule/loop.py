@@ -111,7 +111,7 @@ class Loop:
             time.sleep(1.0)
             return
         bounds = (worker.deadline - time.monotonic() for worker in self._workers)
-        patience_s = max(0.0, min(_LOOK_ROUND_S, *bounds))
+        patience_s = max(0.0, min((_LOOK_ROUND_S, *bounds)))
         if not ray.wait(refs, timeout=patience_s, fetch_local=False)[0]:
             return
         ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)

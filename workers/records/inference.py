@@ -62,6 +62,8 @@ class InferenceMetrics(Record):
     """Raw TTFT of each generation; its requests share it. Unit: s."""
     itl_s: tuple[tuple[NonNegativeFloat, ...], ...] = ()
     """Raw ITL: per generation, output tokens - 1 values. Unit: s."""
+    e2e_s: tuple[NonNegativeFloat, ...] = ()
+    """Raw end-to-end time of each generation; its requests share it. Unit: s."""
     latency_reason: str | None = None
     """Why there are no times per token, where the way of generating does not settle one token per step."""
     time_uncertainty: NonNegativeFloat | None = None

@@ -1,0 +1,84 @@
+"""`python -m orchestrator sweep.yaml`, and the commands around it.
+
+Exit codes: 0 every cell is ok; 1 one is not (or `compare` found a regression); 2 the input is wrong; 3 the results
+could not be kept; 130 and 143 stopped by Ctrl-C or SIGTERM.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+COMMANDS = {
+    "estimate": ("orchestrator.estimate", "cost an inference before anyone rents a GPU"),
+    "plan": ("orchestrator.plan_command", "every cell of a sweep, before it runs"),
+    "compare": ("orchestrator.compare", "baseline against candidate: better, worse, or not comparable"),
+    "report": ("orchestrator.report", "results as one HTML page"),
+    "schema": ("orchestrator.schema", "JSON Schema of the sweep file"),
+}
+"""Word -> module with `main(argv) -> int`, and what it does; imported only when it is called."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line says; returns the exit code."""
+    if argv and argv[0] in COMMANDS:
+        return int(import_module(COMMANDS[argv[0]][0]).main(list(argv[1:])))
+    arguments = _arguments(argv)
+    return _sweep(arguments.sweep, fresh=arguments.fresh, retry_failed=arguments.retry_failed)
+
+
+def _sweep(path: Path, *, fresh: bool, retry_failed: bool) -> int:
+    """Run a sweep file and show what came of it."""
+    from rich.console import Console
+
+    from orchestrator import config, report, sweep
+    from orchestrator.interrupt import Interrupted
+    from orchestrator.store import StoreError
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    console = Console()
+    try:
+        finished = sweep.run(
+            config.load(path), folder=path.parent, console=console, fresh=fresh, retry_failed=retry_failed
+        )
+    except config.SweepError as error:
+        return _stop(str(error), 2)
+    except StoreError as error:
+        return _stop(str(error), 3)
+    except Interrupted as interrupted:
+        return _stop(f"stopped; to go on: {_command(path, retry_failed=retry_failed)}", interrupted.exit_code)
+    console.print(report.table(finished.shown))
+    if finished.cells > len(finished.shown):
+        console.print(f"... and {finished.cells - len(finished.shown)} more cells")
+    console.print(f"{finished.ok} of {finished.cells} cells ok; results: {finished.out}", markup=False, soft_wrap=True)
+    return finished.exit_code
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    commands = "\n".join(f"  {word:<10}{what}" for word, (_, what) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator",
+        description="Run a sweep file. Started again, the same command goes on where it stopped.",
+        epilog=f"other commands (each with --help):\n{commands}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sweep", type=Path, help="the sweep file (YAML)")
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before, and start over")
+    parser.add_argument("--retry-failed", action="store_true", help="measure failed runs again")
+    return parser.parse_args(argv)
+
+
+def _command(path: Path, *, retry_failed: bool) -> str:
+    return f"python -m orchestrator {shlex.quote(str(path))}{' --retry-failed' if retry_failed else ''}"
+
+
+def _stop(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

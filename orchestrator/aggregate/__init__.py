@@ -1,0 +1,206 @@
+"""Outcomes -> rows. Aggregation is physics, and each rule says why beside it. Pure.
+
+ranks    tokens and FLOPs add up, energy adds up over distinct GPUs, time is the union, memory the maximum per GPU
+repeats  counts, times and joules add up; rates are ratios of totals; the spread over repeats stands beside them
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from orchestrator.aggregate.compute import compute
+from orchestrator.aggregate.energy import energy
+from orchestrator.aggregate.inference import Repeat, inference
+from orchestrator.config import Emissions
+from orchestrator.emissions import grams_co2e
+from orchestrator.energy_union import union
+from orchestrator.results import AggregatedResult, CellSettings, RawRow, Statistics, SweepInfo
+from orchestrator.statistics import spread
+from workers.records import (
+    Cell,
+    CombinedMetrics,
+    EnergyMetrics,
+    NormalisedMetrics,
+    Outcome,
+    PrecisionMetadata,
+    ProcessFailure,
+    RawProcessResult,
+)
+
+__all__ = ["aggregate", "raw_rows", "reference_perplexities"]
+
+
+def aggregate(
+    cell: Cell,
+    outcomes: Sequence[Outcome],
+    sweep: SweepInfo,
+    *,
+    repeats_asked: int,
+    reference_perplexity: float | None = None,
+    emissions: Emissions | None = None,
+) -> AggregatedResult:
+    """One cell's outcomes as its row of `results.parquet`.
+
+    Args:
+        cell: What was measured.
+        outcomes: What came of its repeats.
+        sweep: The sweep that the row belongs to.
+        repeats_asked: Repeats that the sweep asks for.
+        reference_perplexity: The same model's at the sweep's reference precision; null where unknown.
+        emissions: The electricity's carbon intensity, where the sweep gives one.
+    """
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    good = [outcome.results for outcome in outcomes if not outcome.failure]
+    row = AggregatedResult(
+        cell=settings(cell),
+        status=failures[0].status if failures else "ok",
+        error_type=failures[0].error_type if failures else None,
+        error_message=failures[0].error_message if failures else None,
+        repeats_asked=repeats_asked,
+        repeats_ok=len(good),
+        attempts=sum(len(outcome.earlier_failures) + (not _untried(outcome.failure)) for outcome in outcomes),
+        sweep=sweep,
+    )
+    if not good:
+        return row
+    return row.model_copy(update=_figures(cell, good, reference_perplexity, emissions))
+
+
+def _figures(
+    cell: Cell, good: Sequence[Repeat], reference_perplexity: float | None, emissions: Emissions | None
+) -> dict[str, object]:
+    # The ranks of a tensor-parallel group share one replica: its tokens and FLOPs are those of its first rank.
+    leaders = [repeat[:: cell.tensor_parallel] for repeat in good]
+    every = [rank for repeat in good for rank in repeat]
+    energies = [union(repeat) for repeat in good]
+    tokens = inference(leaders)
+    joules = energy(energies)
+    flops = compute(leaders, every_rank=every)
+    combined = CombinedMetrics(inference=tokens, energy=joules, compute=flops)
+    precision = _precision(every[0], reference_perplexity)
+    mean_power_w = joules.gpu_energy_j / joules.duration_s if joules.gpu_energy_j and joules.duration_s else None
+    return {
+        "load_s": max(rank.load_s for rank in every),
+        "prior_runs": max(rank.prior_runs for rank in every),
+        "compute_metrics": flops,
+        "inference_metrics": tokens,
+        "energy_metrics": joules,
+        "energy_per_output_token_j": _per_token(joules.gpu_energy_j, tokens.generated_tokens),
+        "energy_per_output_token_uncertainty_j": _per_token(joules.gpu_energy_uncertainty_j, tokens.generated_tokens),
+        "efficiency_flops_per_watt": combined.efficiency_flops_per_watt,
+        **_emissions(joules.gpu_energy_j, emissions),
+        "precision_metadata": precision,
+        "normalised_metrics": NormalisedMetrics.from_metrics(
+            precision=precision,
+            flops=flops.flops.value if flops.flops else None,
+            output_tokens=cell.batch_size * cell.output_tokens,
+            tokens_per_second=tokens.output_tokens_per_s,
+            gpu_energy_j=joules.gpu_energy_j,
+            energy_tokens=tokens.generated_tokens,
+            mean_power_w=mean_power_w,
+        ),
+        "quality": every[0].quality,
+        "statistics": _statistics(leaders, good, energies),
+        "environment": every[0].environment,
+        "mixed": _mixed(every),
+    }
+
+
+def _statistics(leaders: Sequence[Repeat], good: Sequence[Repeat], energies: Sequence[EnergyMetrics]) -> Statistics:
+    one_by_one = [inference([repeat]) for repeat in leaders]
+    return Statistics(
+        output_tokens_per_s_over_repeats=spread(one.output_tokens_per_s for one in one_by_one),
+        ttft_s_over_repeats=spread(one.ttft.mean_s if one.ttft else None for one in one_by_one),
+        tpot_s_over_repeats=spread(one.tpot.mean_s if one.tpot else None for one in one_by_one),
+        e2e_s_over_repeats=spread(one.e2e.mean_s if one.e2e else None for one in one_by_one),
+        energy_per_output_token_j_over_repeats=spread(
+            _per_token(joules.gpu_energy_j, one.generated_tokens)
+            for joules, one in zip(energies, one_by_one, strict=True)
+        ),
+        peak_memory_mb_over_repeats=spread(
+            max((r.compute_metrics.peak_memory_mb for r in repeat if r.compute_metrics.peak_memory_mb), default=None)
+            for repeat in good
+        ),
+    )
+
+
+def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[RawRow]:
+    """A row per rank and repeat, and one per failed try."""
+    rows = []
+    for outcome in outcomes:
+        common = {"cell": settings(cell), "repeat": outcome.run.repeat, "sweep": sweep}
+        last = len(outcome.earlier_failures) + (not _untried(outcome.failure))
+        rows += [RawRow(status="ok", attempt=last, result=result, **common) for result in outcome.results]
+        tries = (*outcome.earlier_failures, *([outcome.failure] if outcome.failure else []))
+        rows += [
+            RawRow(
+                status=failure.status,
+                error_type=failure.error_type,
+                error_message=failure.error_message,
+                attempt=failure.attempt,
+                **common,
+            )
+            for failure in tries
+        ]
+    return rows
+
+
+def reference_perplexities(outcomes: Iterable[Outcome]) -> Mapping[str, float]:
+    """Model name -> perplexity, from the runs at the sweep's reference precision."""
+    return {
+        outcome.run.cell.model.name: result.quality.perplexity
+        for outcome in outcomes
+        for result in outcome.results[:1]
+        if result.quality.perplexity is not None
+    }
+
+
+def settings(cell: Cell) -> CellSettings:
+    """The cell's settings as columns."""
+    return CellSettings(
+        cell_id=cell.cell_id,
+        model=cell.model.name,
+        precision=cell.precision,
+        batch_size=cell.batch_size,
+        input_tokens=cell.input_tokens,
+        output_tokens=cell.output_tokens,
+        attention=cell.attention,
+        device_asked=cell.device,
+        processes=cell.processes,
+        tensor_parallel=cell.tensor_parallel,
+        accelerator_type=cell.accelerator_type,
+        settings=cell.model_dump_json(exclude_defaults=True),
+    )
+
+
+def _precision(result: RawProcessResult, reference: float | None) -> PrecisionMetadata:
+    perplexity = result.quality.perplexity
+    if reference is None or perplexity is None:
+        return result.precision_metadata
+    return result.precision_metadata.model_copy(update={"perplexity_degradation": perplexity / reference - 1})
+
+
+def _emissions(gpu_energy_j: float | None, intensity: Emissions | None) -> dict[str, object]:
+    if intensity is None:
+        return {}
+    source = f"{intensity.grams_per_kwh:g} g CO2e/kWh, {intensity.source}, {intensity.date}"
+    grams = None if gpu_energy_j is None else grams_co2e(gpu_energy_j, grams_per_kwh=intensity.grams_per_kwh)
+    return {"emissions_g": grams, "emissions_source": source}
+
+
+def _mixed(every: Sequence[RawProcessResult]) -> tuple[str, ...]:
+    """What should be the same in all runs of a cell, and is not."""
+    looks: dict[str, Callable[[RawProcessResult], object]] = {
+        "gpu_names": lambda r: sorted(set(r.environment.gpu_names)),
+        "driver_version": lambda r: r.environment.driver_version,
+        "torch_version": lambda r: r.environment.torch_version,
+        "energy_method": lambda r: r.energy_metrics.energy_method,
+        "flops_method": lambda r: r.compute_metrics.flops and r.compute_metrics.flops.method,
+    }
+    return tuple(name for name, look in looks.items() if len({str(look(result)) for result in every}) > 1)
+
+
+def _per_token(joules: float | None, tokens: int) -> float | None:
+    return None if joules is None or not tokens else joules / tokens
+
+
+def _untried(failure: ProcessFailure | None) -> bool:
+    return failure is not None and failure.attempt == 0

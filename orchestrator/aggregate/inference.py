@@ -1,0 +1,69 @@
+"""Tokens and times of several processes and repeats as one.
+
+Tokens add up over data-parallel ranks and repeats. Time is the union of the windows, not their sum: ranks measure side
+by side. Latencies are pooled over all requests, never averages of percentiles.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from workers.distribution import distribution
+from workers.records import Distribution, InferenceMetrics, RawProcessResult
+
+Repeat = Sequence[RawProcessResult]
+"""The ranks of one run that have tokens of their own: of a tensor-parallel group only its first."""
+
+
+def window_s(repeat: Repeat) -> float:
+    """Time that a repeat's windows cover together. Unit: s."""
+    if len(repeat) == 1:  # the monotonic clock, which is finer than the wall clock that ranks share
+        return repeat[0].inference_metrics.window_s
+    covered, end = 0.0, float("-inf")
+    for result in sorted(repeat, key=lambda result: result.window_start_unix_s):
+        covered += max(0.0, result.window_end_unix_s - max(end, result.window_start_unix_s))
+        end = max(end, result.window_end_unix_s)
+    return covered
+
+
+def inference(repeats: Sequence[Repeat]) -> InferenceMetrics:
+    """All repeats of a cell as one; raw times stay behind."""
+    every = [result for repeat in repeats for result in repeat]
+    parts = [result.inference_metrics for result in every]
+    total_s = sum(map(window_s, repeats))
+    generated = sum(part.generated_tokens for part in parts)
+    prompts = sum(part.prompt_tokens for part in parts)
+    ranks = len(every) / len(repeats)
+    ttft_s = sum(sum(part.ttft_s) for part in parts)
+    later_s = sum(sum(map(sum, part.itl_s)) for part in parts)
+    later_tokens = generated - sum(part.requests for part in parts)
+    return InferenceMetrics(
+        generations=sum(part.generations for part in parts),
+        requests=sum(part.requests for part in parts),
+        prompt_tokens=prompts,
+        generated_tokens=generated,
+        window_s=total_s,
+        output_tokens_per_s=generated / total_s,
+        # Ranks prefill side by side: their times overlap, so the mean over ranks is the time that passed.
+        prefill_tokens_per_s=prompts / (ttft_s / ranks) if ttft_s else None,
+        decode_tokens_per_s=later_tokens / (later_s / ranks) if later_s else None,
+        ttft=_pooled(every, lambda part: part.ttft_s),
+        itl=_pooled(every, lambda part: (gap for gaps in part.itl_s for gap in gaps)),
+        tpot=_pooled(every, lambda part: (sum(gaps) / len(gaps) for gaps in part.itl_s if gaps)),
+        e2e=_pooled(every, lambda part: part.e2e_s),
+        latency_reason=next((part.latency_reason for part in parts if part.latency_reason), None),
+        time_uncertainty=max(
+            (part.time_uncertainty for part in parts if part.time_uncertainty is not None), default=None
+        ),
+        timing_method=parts[0].timing_method,
+    )
+
+
+def _pooled(
+    results: Iterable[RawProcessResult], times: Callable[[InferenceMetrics], Iterable[float]]
+) -> Distribution | None:
+    values: list[float] = []
+    rows: list[int] = []
+    for result in results:
+        own = list(times(result.inference_metrics))
+        values += own
+        rows += [result.measured_batch_size] * len(own)
+    return distribution(values, rows) if values else None

@@ -1,0 +1,97 @@
+"""What people see while a sweep runs: one live line on a terminal, plain lines in a log."""
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from workers.records import Outcome
+
+_BETWEEN_LINES_S = 1.0
+"""A log gets no more than a line this often, but every failure."""
+
+
+class Progress:
+    """Counts outcomes and says so.
+
+    Args:
+        total: Runs of the sweep.
+        done: Runs that were there already.
+        console: Where to write.
+    """
+
+    def __init__(self, total: int, done: int, console: Console) -> None:
+        self._total, self._resumed, self._console = total, done, console
+        self._counts: Counter[str] = Counter()
+        self._began = time.monotonic()
+        self._last_line = float("-inf")
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        """Start the live line."""
+        if self._resumed:
+            self._console.print(f"{self._resumed} of {self._total} runs are done already")
+        if self._live:
+            self._live.start()
+            self._live.update(Text(self._summary()))
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Take the live line away."""
+        if self._live:
+            self._live.stop()
+
+    def saw(self, outcome: Outcome) -> None:
+        """Take one outcome in."""
+        self._counts[outcome.status] += 1
+        line = f"[{self._finished}/{self._total}] {_describe(outcome)}"
+        if self._live:
+            if outcome.failure:
+                self._console.print(line, markup=False, highlight=False)
+            self._live.update(Text(f"{self._summary()} · last: {_describe(outcome)}"))
+        elif outcome.failure or time.monotonic() - self._last_line >= _BETWEEN_LINES_S:
+            self._last_line = time.monotonic()
+            print(f"{line} ({self._time_left()})", flush=True)
+
+    @property
+    def _finished(self) -> int:
+        return self._resumed + sum(self._counts.values())
+
+    def _summary(self) -> str:
+        failed = sum(count for status, count in self._counts.items() if status not in ("ok", "skipped"))
+        skipped = f", {self._counts['skipped']} skipped" if self._counts["skipped"] else ""
+        left = self._total - self._finished
+        return f"{self._finished} done ({failed} failed{skipped}), {left} left, {self._time_left()}"
+
+    def _time_left(self) -> str:
+        made = sum(self._counts.values())
+        left = self._total - self._finished
+        if not left or not made:
+            return "done" if not left else "time left: not known yet"
+        seconds = (time.monotonic() - self._began) / made * left
+        return f"about {_duration(seconds)} left"
+
+
+def _describe(outcome: Outcome) -> str:
+    cell = outcome.run.cell
+    shape = (
+        f"{cell.model.name} {cell.precision} batch {cell.batch_size}, {cell.input_tokens}+{cell.output_tokens} tokens"
+    )
+    what = f"{shape}, repeat {outcome.run.repeat}: "
+    if outcome.failure:
+        return f"{what}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}"
+    speed = sum(result.inference_metrics.output_tokens_per_s for result in outcome.results[:: cell.tensor_parallel])
+    return f"{what}{speed:,.1f} tokens/s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,118 @@
+"""The sweep itself: plan, schedule, journal, aggregate, write. Everything else hangs on this one flow."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator import aggregate, durable, plan, provenance, schedule, store
+from orchestrator.config import SweepConfig
+from orchestrator.interrupt import Interruptible
+from orchestrator.progress import Progress
+from orchestrator.results import AggregatedResult, RawRow, SweepInfo
+from workers.records import Cell, Run
+
+SHOWN = 100
+"""Rows of the closing table; the rest stands in the file."""
+
+
+@dataclass
+class Finished:
+    """How a sweep ended."""
+
+    out: str
+    """Where the results lie."""
+    shown: list[AggregatedResult] = field(default_factory=list)
+    """The first rows, for the closing table."""
+    cells: int = 0
+    ok: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 only when every cell is ok."""
+        return 0 if self.ok == self.cells else 1
+
+
+def run(
+    sweep: SweepConfig, *, folder: Path, console: Console, fresh: bool = False, retry_failed: bool = False
+) -> Finished:
+    """Run what is left of a sweep, and write its tables.
+
+    Args:
+        sweep: What to run.
+        folder: Where the sweep file lies.
+        console: Where progress goes.
+        fresh: Forget what was measured before.
+        retry_failed: Measure failed runs again.
+
+    Raises:
+        StoreError: The results cannot be kept; what is finished is safe.
+        Interrupted: Somebody asked to stop; the same command goes on later.
+    """
+    cells = plan.expand(sweep)
+    info = provenance.sweep_info(sweep, folder)
+    cluster = schedule.connect(sweep)
+    if sweep.placement.one_row_per_card:
+        cells = plan.per_card(cells, sorted(card for card in cluster.cards if card))
+    out = store.Folder(durable.place(sweep.out, on_head=schedule.driver_is_on_head()))
+    with store.only_driver(out) as lock, Interruptible() as signals:
+        console.print(f"results: {out.out}", markup=False, highlight=False, soft_wrap=True)
+        journal = store.Journal(out, provenance.fingerprint())
+        if fresh:
+            journal.clear()
+        runs = plan.runs(cells, sweep)
+        pending = plan.pending(runs, journal.finished(retry_failed=retry_failed))
+        for name in journal.corrupt:
+            console.print(f"set aside, and measured anew: {name} could not be read", markup=False, soft_wrap=True)
+        outcomes = schedule.run(pending, sweep, cluster, texts=_texts(sweep))
+        with Progress(len(runs), len(runs) - len(pending), console) as progress, contextlib.closing(outcomes):
+            for outcome in outcomes:
+                with signals.writing():
+                    journal.append(outcome)
+                    lock.renew()
+                progress.saw(outcome)
+        finished = Finished(out=out.out)
+        with signals.writing():
+            store.write_tables(out, _rows(cells, sweep, info, journal, finished))
+    return finished
+
+
+def _rows(
+    cells: Sequence[Cell], sweep: SweepConfig, info: SweepInfo, journal: store.Journal, finished: Finished
+) -> Iterator[tuple[AggregatedResult, Sequence[RawRow]]]:
+    """Each cell's rows in the sweep's order, one cell in memory at a time."""
+    references = _references(cells, sweep, journal)
+    for cell in cells:
+        outcomes = list(journal.outcomes(Run(cell=cell, repeat=repeat) for repeat in range(sweep.repeats)))
+        result = aggregate.aggregate(
+            cell,
+            outcomes,
+            info,
+            repeats_asked=sweep.repeats,
+            reference_perplexity=references.get(cell.model.name),
+            emissions=sweep.emissions,
+        )
+        finished.cells += 1
+        finished.ok += result.status == "ok"
+        if len(finished.shown) < SHOWN:
+            finished.shown.append(result)
+        yield result, aggregate.raw_rows(cell, outcomes, info)
+
+
+def _references(cells: Sequence[Cell], sweep: SweepConfig, journal: store.Journal) -> Mapping[str, float]:
+    reference = sweep.degradation_against
+    if reference is None:
+        return {}
+    plain = [Run(cell=cell, repeat=0) for cell in cells if cell.precision == reference]
+    return aggregate.reference_perplexities(journal.outcomes(plain))
+
+
+def _texts(sweep: SweepConfig) -> dict[str, Sequence[str]]:
+    texts: dict[str, Sequence[str]] = {}
+    if sweep.text_prompts:
+        texts[sweep.text_prompts.sha256] = sweep.prompt_texts
+    if sweep.quality_spec and sweep.quality_text is not None:
+        texts[sweep.quality_spec.sha256] = (sweep.quality_text,)
+    return texts
