@@ -82,7 +82,9 @@ def pareto(points: Sequence[tuple[float, float, int]]) -> list[int]:
     return front[::-1]
 
 
-def _best(rows: Sequence[Row], members: Sequence[int], quantity: Quantity, cost: Callable[[float], float]) -> Best | None:
+def _best(
+    rows: Sequence[Row], members: Sequence[int], quantity: Quantity, cost: Callable[[float], float]
+) -> Best | None:
     figures = {i: quantity.of(rows[i]) for i in members}
     ranked = sorted((cost(figure.value), i) for i, figure in figures.items() if figure.value is not None)
     if not ranked:

@@ -5,7 +5,7 @@ filling tells the confidence. Neither is told by colour alone. Colours are Okabe
 replaced: black is lost on a dark page, yellow on a white one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -22,7 +22,6 @@ from orchestrator.report.figures import (
     Figure,
     Quantity,
     Row,
-    Scale,
     scale,
 )
 from workers.records import PRECISIONS, FlopsMethod
@@ -45,7 +44,7 @@ SHAPES = dict(
     )
 )
 METHOD_SHAPES = dict(zip(get_args(FlopsMethod), ("circle", "square", "triangle-up"), strict=True))
-FILLINGS = {"high": "", "medium": "-open-dot", "low": "-open", None: "-open"}
+FILLINGS = {"high": "", "medium": "-open-dot", "low": "-open"}
 """Solid, a ring with a dot, an empty ring: told apart in grey print as well."""
 LATENCY_CELLS = 120
 """Cells that the latency chart draws at once: beyond it, their marks would lie on each other."""
@@ -68,7 +67,7 @@ class Chart:
     @property
     def drawn(self) -> int:
         """Cells that have a mark."""
-        return len({i for trace in self.traces if trace.get("counts", True) for i in trace["rows"] if i is not None})
+        return len({i for trace in self.traces if trace["mode"] == "markers" for i in trace["rows"] if i is not None})
 
 
 def charts(rows: Sequence[Row]) -> list[Chart]:
@@ -96,54 +95,58 @@ def _trade_off(rows: Sequence[Row]) -> list[Chart]:
 
 def _cost(rows: Sequence[Row]) -> Chart:
     """What a token costs in each precision: joules, or where there are none, time."""
-    figures = [ENERGY.of(row) for row in rows]
-    if any(figure.value is not None for figure in figures):
+    joules = [ENERGY.of(row) for row in rows]
+    if any(figure.value is not None for figure in joules):
         caption = "GPU energy per generated token of every cell, by the precision asked for."
-        return _strip(rows, ENERGY, figures, caption)
+        return _strip(rows, joules, f"{ENERGY.title} (J/token)", caption)
     caption = (
         "Time per generated token of every cell (the inverse of its throughput), by the precision asked for:"
         " no cell has joules."
     )
-    return _strip(rows, _TIME_COST, [_time_cost(row) for row in rows], caption)
-
-
-_TIME_COST = Quantity(key="time_cost", title="Time per generated token", unit="s/token", column="output_tokens_per_s")
+    return _strip(rows, [_time_cost(row) for row in rows], "Time per generated token (ms/token)", caption)
 
 
 def _time_cost(row: Row) -> Figure:
-    """Seconds a token, as the inverse of throughput; to first order the relative uncertainty is the same."""
+    """Milliseconds a token, as the inverse of throughput; to first order the relative uncertainty is the same."""
     rate = THROUGHPUT.of(row)
     if not rate.value:
         return Figure(value=None, reason=rate.reason or "no token was generated")
-    width = None if rate.half_width is None else rate.half_width / rate.value**2
-    return Figure(value=1 / rate.value, half_width=width, basis=rate.basis, method=rate.method)
+    width = None if rate.half_width is None else 1e3 * rate.half_width / rate.value**2
+    return Figure(value=1e3 / rate.value, half_width=width, basis=rate.basis, method=rate.method)
 
 
-def _strip(rows: Sequence[Row], quantity: Quantity, figures: Sequence[Figure], caption: str) -> Chart:
-    points = [(row["precision"], figure.value, i) for i, (row, figure) in enumerate(zip(rows, figures, strict=True))]
-    kept = [(x, y, i) for x, y, i in points if y is not None]
-    present = [precision for precision in PRECISIONS if any(x == precision for x, _, _ in kept)]
-    traces = [
-        {**_marks(rows, [point for point in kept if point[0] == precision], precision),
-         "error_y": _bars([figures[i].half_width for x, _, i in kept if x == precision], 1.0)}
-        for precision in present
-    ]  # fmt: skip
-    for trace in traces:
-        trace["marker"]["symbol"] = [
-            SHAPES[rows[i]["precision"]] + (FILLINGS[figures[i].confidence] if quantity.confidence else "")
-            for i in trace["rows"]
-        ]
+def _strip(rows: Sequence[Row], figures: Sequence[Figure], title: str, caption: str) -> Chart:
+    kept = [
+        (row["precision"], figure, i) for i, (row, figure) in enumerate(zip(rows, figures, strict=True)) if figure.value
+    ]
+    traces = []
+    for precision in _present(rows, [i for _, _, i in kept]):
+        members = [(precision, figure, i) for name, figure, i in kept if name == precision]
+        symbols = [SHAPES[precision] + _filling(figure) for _, figure, _ in members]
+        trace = _marks(precision, [(x, figure.value, i) for x, figure, i in members], symbols)
+        trace["error_y"] = _bars([figure.half_width for _, figure, _ in members], 1.0)
+        traces.append(trace)
     layout = {
-        "xaxis": {"type": "category", "title": {"text": "precision"}, "categoryarray": present},
-        "yaxis": {"type": "log", "title": {"text": f"{quantity.title} ({quantity.unit})"}},
-        "showlegend": False,
+        "xaxis": {
+            "type": "category",
+            "title": {"text": "Precision"},
+            "categoryarray": _present(rows, [i for _, _, i in kept]),
+        },
+        "yaxis": _axis(title, [figure.value for _, figure, _ in kept]),
     }
-    missing = _reasons(figure for figure in figures if figure.value is None)
-    return Chart(id="cost", title="Cost by precision", caption=caption, traces=traces, layout=layout, missing=missing)
+    return Chart(
+        id="cost", title="Cost by precision", caption=caption, layout=layout,
+        traces=[*traces, *_key(rows, traces, [figure for _, figure, _ in kept])],
+        missing=_reasons(figure for figure in figures if not figure.value),
+    )  # fmt: skip
 
 
 def _latencies(rows: Sequence[Row]) -> list[Chart]:
-    names = {"ttft": "TTFT (time to first token)", "itl": "ITL (inter-token latency)", "tpot": "TPOT (time per output token)"}
+    names = {
+        "ttft": "TTFT (time to first token)",
+        "itl": "ITL (inter-token latency)",
+        "tpot": "TPOT (time per output token)",
+    }
     return [_latency(rows, key, name) for key, name in names.items()]
 
 
@@ -163,7 +166,14 @@ def _latency(rows: Sequence[Row], key: str, name: str) -> Chart:
     ]  # fmt: skip
     if measured:
         span = [1e3 * (rows[i][f"{key}_p99_s"] - rows[i][f"{key}_p50_s"]) for i in measured]
-        traces[0]["error_y"] = {"type": "data", "symmetric": False, "array": span, "arrayminus": [0.0] * len(span), "width": 0}
+        traces[0]["error_y"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": span,
+            "arrayminus": [0.0] * len(span),
+            "width": 0,
+            "color": "ink",
+        }
     layout = {"xaxis": {"type": "category", "title": {"text": "cell"}, "automargin": True},
               "yaxis": {"title": {"text": f"{key.upper()} (ms)"}, "rangemode": "tozero"}}  # fmt: skip
     quantity = Quantity(key=key, title=key.upper(), unit="s", column=f"{key}_p50_s", why_null=TPOT.why_null)
@@ -184,10 +194,11 @@ def _memory(rows: Sequence[Row]) -> Chart:
     )  # fmt: skip
     sizes = [row["model_memory_mb"] for row in rows if row["model_memory_mb"] and row["peak_memory_mb"]]
     if sizes:
+        chart.layout["xaxis"]["type"] = chart.layout["yaxis"]["type"] = "log"  # else the line of equality would bend
         ends = [min(sizes), max(sizes)]
         chart.traces.append(
             {"type": "scatter", "mode": "lines", "name": "equal", "x": ends, "y": ends, "rows": [None, None],
-             "line": {"dash": "dot", "width": 1, "color": "ink"}, "hoverinfo": "skip", "counts": False}
+             "line": {"dash": "dot", "width": 1, "color": "ink"}, "hoverinfo": "skip"}
         )  # fmt: skip
     return chart
 
@@ -195,9 +206,10 @@ def _memory(rows: Sequence[Row]) -> Chart:
 def _flops(rows: Sequence[Row]) -> Chart:
     return _scatter(
         rows, id="flops", title="FLOPs by method", x=FLOPS, y=FLOPS_PER_S,
-        shape=lambda row: METHOD_SHAPES[row["flops_method"]],
-        caption="FLOPs of one inference (whole batch, prefill and every decode pass) against the FLOP/s achieved. Shape"
-        " tells the method: circle calflops, square closed form from the architecture, triangle 2 x parameters x tokens.",
+        methods=True,
+        caption="FLOPs of one inference (whole batch, prefill and every decode pass) against the FLOP/s achieved."
+        " Colour tells the precision; shape tells the method: calflops, a closed form from the architecture, or 2 x"
+        " parameters x tokens; filling tells how far the method can be trusted here.",
     )  # fmt: skip
 
 
@@ -210,44 +222,77 @@ def _scatter(
     x: Quantity,
     y: Quantity,
     front: bool = False,
-    shape: Callable[[Row], str] = lambda row: SHAPES[row["precision"]],
+    methods: bool = False,
 ) -> Chart:
     """A mark for each row that has both figures, with an error bar for each interval; one trace a precision."""
-    across, up = [x.of(row) for row in rows], [y.of(row) for row in rows]
-    pairs = [(a.value, u.value, i) for i, (a, u) in enumerate(zip(across, up, strict=True))]
-    kept = [(a, u, i) for a, u, i in pairs if a is not None and u is not None]
-    units = scale(x, rows), scale(y, rows)
+    pairs = [(x.of(row), y.of(row), i) for i, row in enumerate(rows)]
+    kept = [(a, u, i) for a, u, i in pairs if a.value and u.value]
+    wide, high = scale(x, rows), scale(y, rows)
+    at = {i: (a.value * wide.factor, u.value * high.factor) for a, u, i in kept if a.value and u.value}
     traces = []
-    for precision in (name for name in PRECISIONS if any(rows[i]["precision"] == name for _, _, i in kept)):
-        members = [(a * units[0].factor, u * units[1].factor, i) for a, u, i in kept if rows[i]["precision"] == precision]
-        trace = _marks(rows, members, precision)
-        trace["marker"]["symbol"] = [
-            shape(rows[i]) + (FILLINGS[up[i].confidence] if y.confidence else "") for _, _, i in members
+    for precision in _present(rows, [i for _, _, i in kept]):
+        members = [(a, u, i) for a, u, i in kept if rows[i]["precision"] == precision]
+        symbols = [
+            (METHOD_SHAPES[u.method or ""] if methods else SHAPES[precision]) + _filling(u) for _, u, _ in members
         ]
-        trace["error_x"] = _bars([across[i].half_width for _, _, i in members], units[0].factor)
-        trace["error_y"] = _bars([up[i].half_width for _, _, i in members], units[1].factor)
+        trace = _marks(precision, [(*at[i], i) for _, _, i in members], symbols)
+        trace["error_x"] = _bars([a.half_width for a, _, _ in members], wide.factor)
+        trace["error_y"] = _bars([u.half_width for _, u, _ in members], high.factor)
         traces.append(trace)
-    if front and kept:
-        traces.append(_front(rows, {i: (a * units[0].factor, u * units[1].factor) for a, u, i in kept}))
+    lines = [_front(rows, at)] if front and kept else []
     return Chart(
-        id=id, title=title, caption=caption, traces=traces,
-        layout={"xaxis": _axis(x, units[0]), "yaxis": _axis(y, units[1])},
-        missing=_reasons(u if u.value is None else a for a, u in zip(across, up, strict=True) if None in (a.value, u.value)),
+        id=id, title=title, caption=caption,
+        traces=[*traces, *lines, *_key(rows, traces, [u for _, u, _ in kept], methods=methods)],
+        layout={
+            "xaxis": _axis(f"{x.title} ({wide.unit})", [at[i][0] for i in at]),
+            "yaxis": _axis(f"{y.title} ({high.unit})", [at[i][1] for i in at]),
+        },
+        missing=_reasons(u if not u.value else a for a, u, _ in pairs if not (a.value and u.value)),
     )  # fmt: skip
 
 
-def _marks(rows: Sequence[Row], points: Sequence[tuple[Any, float, int]], precision: str) -> dict[str, Any]:
+def _present(rows: Sequence[Row], indices: Sequence[int]) -> list[str]:
+    """The precisions among these rows, in the vocabulary's order."""
+    found = {rows[i]["precision"] for i in indices}
+    return [precision for precision in PRECISIONS if precision in found]
+
+
+def _filling(figure: Figure) -> str:
+    return FILLINGS[figure.confidence] if figure.confidence else ""
+
+
+def _marks(precision: str, points: Sequence[tuple[Any, Any, int]], symbols: Sequence[str]) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "markers", "name": precision,
+        "type": "scatter", "mode": "markers", "name": precision, "legendgroup": precision, "showlegend": False,
         "x": [x for x, _, _ in points], "y": [y for _, y, _ in points], "rows": [i for _, _, i in points],
-        "marker": {"color": COLOURS[precision], "size": 9, "line": {"width": 1.5}, "symbol": SHAPES[precision]},
+        "marker": {"color": COLOURS[precision], "size": 11, "line": {"width": 1.5}, "symbol": symbols},
     }  # fmt: skip
+
+
+def _key(
+    rows: Sequence[Row], traces: Sequence[dict[str, Any]], figures: Sequence[Figure], *, methods: bool = False
+) -> list[dict[str, Any]]:
+    """Legend entries without a mark: plotly would draw a trace's first mark there, whatever its filling says."""
+    names = [trace["name"] for trace in traces]
+    entries = [(n, "circle" if methods else SHAPES[n], COLOURS[n], n) for n in names]
+    if methods:
+        used = {figure.method for figure in figures}
+        entries += [(f"by {m}", s, "ink", "") for m, s in METHOD_SHAPES.items() if m in used]
+    graded = {figure.confidence for figure in figures}
+    entries += [
+        (f"{grade} confidence", f"circle{filling}", "ink", "") for grade, filling in FILLINGS.items() if grade in graded
+    ]
+    return [
+        {"type": "scatter", "mode": "markers", "name": name, "legendgroup": group or name, "x": [None], "y": [None],
+         "rows": [None], "hoverinfo": "skip", "marker": {"symbol": symbol, "color": colour, "size": 11, "line": {"width": 1.5}}}
+        for name, symbol, colour, group in entries
+    ]  # fmt: skip
 
 
 def _front(rows: Sequence[Row], at: dict[int, tuple[float, float]]) -> dict[str, Any]:
     """Every group's front as one trace, a gap between two groups. Its points are marks already: no second count."""
     trace: dict[str, Any] = {"type": "scatter", "mode": "lines", "name": "Pareto front", "hoverinfo": "skip",
-                             "line": {"width": 1.5, "color": "ink", "shape": "vh"}, "counts": False,
+                             "line": {"width": 1.5, "color": "ink", "shape": "vh"},
                              "x": [], "y": [], "rows": [], "connectgaps": False}  # fmt: skip
     for group in groups(rows):
         for i in [*pareto([(*at[i], i) for i in group.members if i in at]), None]:
@@ -264,15 +309,20 @@ def _bars(half_widths: Sequence[float | None], factor: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _axis(quantity: Quantity, unit: Scale) -> dict[str, Any]:
-    return {"type": "log", "title": {"text": f"{quantity.title} ({unit.unit})"}}
+def _axis(title: str, values: Sequence[float | None]) -> dict[str, Any]:
+    """Logarithmic where the figures span more than a decade."""
+    present = [value for value in values if value]
+    spread = max(present) / min(present) if present else 1.0
+    kind = {"type": "log", "dtick": "D2"} if spread > 10 else {"type": "linear"}  # D2: labels at 1, 2 and 5
+    return {**kind, "title": {"text": title}}
 
 
-def _reasons(figures: Any) -> dict[str, int]:
+def _reasons(figures: Iterable[Figure]) -> dict[str, int]:
     """How many figures are missing for each reason, the commonest first."""
     counts: dict[str, int] = {}
     for figure in figures:
-        counts[figure.reason] = counts.get(figure.reason, 0) + 1
+        reason = figure.reason or "the figure is zero, which a logarithmic axis cannot show"
+        counts[reason] = counts.get(reason, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 

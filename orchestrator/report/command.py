@@ -3,18 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
+from orchestrator.load import load
+from orchestrator.report.page import render
 
 
 def main(argv: list[str]) -> int:
     """Write the page; 0 where it is written, 2 with one line on standard error where it cannot be."""
     arguments = _parser().parse_args(argv)
     try:
-        rows = read(arguments.results)
-        from orchestrator.report.page import render
-
+        rows = load(arguments.results).results.to_pylist()
         arguments.out.write_text(render(rows), encoding="utf-8")
     except (OSError, ValueError) as error:
         sys.stderr.write(f"report: {error}\n")
@@ -23,14 +21,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def read(results: str) -> list[dict[str, Any]]:
-    """The rows of `results.parquet`, in a file or the folder that it lies in."""
-    path = Path(results)
-    return pq.read_table(path / "results.parquet" if path.is_dir() else path).to_pylist()
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m orchestrator report", description="One HTML page that opens offline.")
-    parser.add_argument("results", metavar="RESULTS", help="the sweep's folder, or its results.parquet")
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator report", description="One HTML page that opens offline."
+    )
+    parser.add_argument(
+        "results", metavar="RESULTS", help="the sweep's folder or its results.parquet, local or s3://, gs://"
+    )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (report.html)")
     return parser

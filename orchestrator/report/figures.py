@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from workers.records import Confidence
@@ -116,7 +117,7 @@ TPOT = Quantity(
     why_null=_no_later_token,
 )  # fmt: skip
 E2E = Quantity(
-    key="e2e", title="End-to-end latency", unit="s", column="e2e_mean_s", spread="e2e_s", method="timing_method"
+    key="e2e", title="E2E", unit="s", column="e2e_mean_s", spread="e2e_s", method="timing_method"
 )  # fmt: skip
 PEAK_MEMORY = Quantity(
     key="memory", title="Peak memory", unit="MB", column="peak_memory_mb", spread="peak_memory_mb",
@@ -151,21 +152,25 @@ class Scale:
 
 
 def scale(quantity: Quantity, rows: Iterable[Row]) -> Scale:
-    """The SI prefix that fits the column's largest figure. MB, tokens/s and pure numbers keep their unit."""
+    """The SI prefix that fits the column's middle figure. MB, tokens/s and pure numbers keep their unit."""
     if quantity.unit == "%":
         return Scale(factor=100.0, unit="%")
     if quantity.unit in ("", "MB", "tokens/s"):
         return Scale(factor=1.0, unit=quantity.unit)
-    largest = max((abs(row[quantity.column] or 0.0) for row in rows), default=0.0)
-    size, prefix = next((step for step in _STEPS if largest >= step[0]), _STEPS[-1]) if largest else (1.0, "")
+    figures = [row[quantity.column] for row in rows if row[quantity.column]]
+    middle = median(figures) if figures else 1.0
+    size, prefix = next((step for step in _STEPS if middle >= step[0]), _STEPS[-1])
     return Scale(factor=1 / size, unit=prefix + quantity.unit)
 
 
 def with_width(value: float, half_width: float | None) -> str:
-    """`12.34 ± 0.56`: two significant digits of the uncertainty decide; without one, three of the value."""
-    if half_width is None or half_width == 0:
+    """`12.34 ± 0.25`: the uncertainty's first digit decides, with a second under 3.55 (the Particle Data Group's rule).
+
+    Without an uncertainty, three digits of the value.
+    """
+    if not half_width:
         return _decimals(value, _digits(value, 3))
-    places = _digits(half_width, 2)
+    places = _digits(half_width, 2 if float(f"{half_width:e}".split("e")[0]) < 3.55 else 1)
     return f"{_decimals(value, places)} ± {_decimals(half_width, places)}"
 
 

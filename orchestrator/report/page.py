@@ -47,28 +47,30 @@ class TableCell:
     """One figure as the table shows it."""
 
     text: str
-    sort: float | None
-    title: str
+    sort: str | None = None
     glyph: str = ""
+    provenance: int | None = None
+    """Number of the sentence that says how it was obtained."""
     note: int | None = None
+    """Number of the reason why there is none."""
 
 
 @dataclass
 class Notes:
-    """The reasons of all dashes, numbered as they are met."""
+    """Sentences that many figures share, numbered from 1 as they are met: thousands of cells have a handful of them."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
-    def number(self, reason: str) -> int:
-        """The reason's number, a new one where it is new."""
-        return self.numbers.setdefault(reason, len(self.numbers) + 1)
+    def number(self, sentence: str) -> int:
+        """The sentence's number, a new one where it is new."""
+        return self.numbers.setdefault(sentence, len(self.numbers) + 1)
 
 
 def render(rows: Sequence[Row]) -> str:
     """The page. Raises ValueError where there is no row to tell the sweep from."""
     if not rows:
         raise ValueError("the results have no rows: there is nothing to report")
-    drawn, notes, quantities = charts.charts(rows), Notes(), _quantities(rows)
+    drawn, reasons, provenances, quantities = charts.charts(rows), Notes(), Notes(), _quantities(rows)
     scales = {quantity.key: scale(quantity, rows) for quantity in quantities}
     environment = Environment(
         loader=PackageLoader("orchestrator.report", "template"),
@@ -80,11 +82,11 @@ def render(rows: Sequence[Row]) -> str:
         groups_shown=_GROUPS_SHOWN,
         headers=[(quantity.title, scales[quantity.key].unit) for quantity in quantities],
         optional=[name for name in _OPTIONAL if len({row[name] for row in rows}) > 1],
-        rows=[(row, [_cell(q.of(row), scales[q.key], notes) for q in quantities]) for row in rows],
-        notes=notes.numbers,
+        rows=[(row, [_cell(q.of(row), scales[q.key], reasons, provenances) for q in quantities]) for row in rows],
+        reasons=list(reasons.numbers),
         choices={name: list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "precision", "status")},
         charts=drawn,
-        data=_for_script([{"id": c.id, "cap": c.cap, "data": c.traces, "layout": c.layout} for c in drawn]),
+        data=_for_script(drawn, list(provenances.numbers)),
         estimates=_estimates(rows),
         failures=[(row, one_line(row["error_message"] or "no message")) for row in rows if row["status"] != "ok"],
         mixed=[row for row in rows if row["mixed"]],
@@ -131,6 +133,7 @@ def _answer(rows: Sequence[Row], group: answers.Group, scales: dict[str, Scale])
         "cheapest": _best(rows, answers.cheapest(rows, group.members), scales["energy"]),
         "no_energy": ENERGY.of(rows[group.members[0]]).reason,
         "lines": lines,
+        "units": {key: scales[key].unit for key in ("throughput", "energy", "memory")},
     }
 
 
@@ -152,12 +155,12 @@ def _figure(figure: Figure, unit: Scale) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cell(figure: Figure, unit: Scale, notes: Notes) -> TableCell:
+def _cell(figure: Figure, unit: Scale, reasons: Notes, provenances: Notes) -> TableCell:
     if figure.value is None:
-        return TableCell(text="–", sort=None, title=figure.reason, note=notes.number(figure.reason))
+        return TableCell(text="–", note=reasons.number(figure.reason))
     return TableCell(
-        text=unit.number(figure.value, figure.half_width), sort=figure.value,
-        title=_provenance(figure), glyph=GLYPHS.get(figure.confidence or "", ""),
+        text=unit.number(figure.value, figure.half_width), sort=f"{figure.value:.6g}",
+        glyph=GLYPHS.get(figure.confidence or "", ""), provenance=provenances.number(_provenance(figure)),
     )  # fmt: skip
 
 
@@ -184,8 +187,17 @@ def _estimates(rows: Sequence[Row]) -> list[dict[str, Any]]:
             else ("–", why.get(n, "this estimator was not asked"))
             for n in names
         ]  # fmt: skip
-        key = (row["model"], row["batch_size"], row["input_tokens"], row["output_tokens"], row["flops_value"], str(others))
-        entry = found.setdefault(key, {"row": row, "figure": _figure(FLOPS.of(row), unit), "others": others, "precisions": []})
+        key = (
+            row["model"],
+            row["batch_size"],
+            row["input_tokens"],
+            row["output_tokens"],
+            row["flops_value"],
+            str(others),
+        )
+        entry = found.setdefault(
+            key, {"row": row, "figure": _figure(FLOPS.of(row), unit), "others": others, "precisions": []}
+        )
         if row["precision"] not in entry["precisions"]:
             entry["precisions"].append(row["precision"])
     return list(found.values())
@@ -207,9 +219,13 @@ def _asset(name: str) -> Markup:
     return Markup(re.sub(r"</(script|style)", r"<\\/\1", text, flags=re.IGNORECASE))  # noqa: S704 (files of this package)
 
 
-def _for_script(value: Any) -> Markup:
+def _for_script(drawn: Sequence[charts.Chart], provenances: Sequence[str]) -> Markup:
     """JSON that is safe inside `<script>`: no name in it can end the element or begin a comment there."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    specs = [{"id": c.id, "cap": c.cap, "data": c.traces, "layout": c.layout} for c in drawn]
+    exact = json.dumps({"charts": specs, "provenances": provenances})
+    # six digits are more than a screen has; a page of 5,000 cells is a third smaller for it
+    short = json.loads(exact, parse_float=lambda digits: float(f"{float(digits):.6g}"))
+    text = json.dumps(short, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 (escaped above)

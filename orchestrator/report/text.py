@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -17,14 +18,17 @@ from orchestrator.report.figures import (
     Figure,
     Quantity,
     Row,
+    Scale,
     one_line,
     scale,
 )
 
 _QUANTITIES = (THROUGHPUT, TTFT, ENERGY, PEAK_MEMORY, FLOPS)
-_TITLES = {"ttft": "TTFT", "energy": "Energy", "memory": "Peak mem", "flops": "FLOPs", "throughput": "Throughput"}
-_WIDE = 130
-"""From so many columns on, methods and confidences are words; below, letters with a legend."""
+_ESSENTIAL = (THROUGHPUT, ENERGY, FLOPS)
+_MODEL_WIDTH = 12
+"""What the model's name must have at least; the one column that gives way, so that no figure is cut in two."""
+_TITLES = {"memory": "Peak", "energy": "Energy"}
+"""Shorter than in the page, where there is room."""
 _METHODS = {"calflops": "c", "architecture": "a", "parameter_estimate": "p"}
 
 
@@ -36,37 +40,54 @@ class ClosingTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Table, legend, then whatever is not a figure: dashes' reasons and failures, a line each."""
-        wide = options.max_width >= _WIDE
-        yield _table(self.rows, wide=wide, ascii_only=options.ascii_only)
-        for line in [*_legend(wide=wide), *_dashes(self.rows), *_failures(self.rows), *_mixed(self.rows)]:
+        table, wide, left_out = self._fitting(console, options)
+        yield table
+        for line in [*_legend(wide=wide), *left_out, *_dashes(self.rows), *_failures(self.rows), *_mixed(self.rows)]:
             yield Text(_plain(line, ascii_only=options.ascii_only), no_wrap=True, overflow="ellipsis")
 
+    def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[Table, bool, list[str]]:
+        """The fullest table that the console has room for: methods in words, in letters, or the essential figures."""
+        for quantities, wide in ((_QUANTITIES, True), (_QUANTITIES, False)):
+            table = _table(self.rows, quantities, wide=wide, ascii_only=options.ascii_only)
+            if _width(table, console) <= options.max_width:
+                return table, wide, []
+        table = _table(self.rows, _ESSENTIAL, wide=False, ascii_only=options.ascii_only)
+        return table, False, [f"Left out for want of room, {options.max_width} columns: TTFT and peak memory."]
 
-def _table(rows: Sequence[Row], *, wide: bool, ascii_only: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0, 0, 0 if not wide else 1))
-    table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=None, min_width=8)
-    table.add_column("precision", no_wrap=True)
-    table.add_column("batch", justify="right", no_wrap=True)
-    table.add_column("in/out", justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    scales = {quantity.key: scale(quantity, rows) for quantity in _QUANTITIES}
-    for quantity in _QUANTITIES:
-        title = f"{_TITLES[quantity.key]}\n{scales[quantity.key].unit}"
-        table.add_column(title, justify="right", no_wrap=True)
+
+def _width(table: Table, console: Console) -> int:
+    """Columns that the table takes with the model's name at its narrowest."""
+    model = table.columns[0]
+    model.max_width = _MODEL_WIDTH
+    width = Measurement.get(console, console.options.update_width(10_000), table).maximum
+    model.max_width = None
+    return width
+
+
+def _table(rows: Sequence[Row], quantities: Sequence[Quantity], *, wide: bool, ascii_only: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0))
+    table.add_column("model")
+    for title in ("precision", "batch", "in/out", "status"):
+        table.add_column(title, justify="right" if title in ("batch", "in/out") else "left", no_wrap=True)
+    scales = {quantity.key: scale(quantity, rows) for quantity in quantities}
+    for quantity in quantities:
+        heading = f"{_TITLES.get(quantity.key, quantity.title)}\n{scales[quantity.key].unit}"
+        table.add_column(_plain(heading, ascii_only=ascii_only), justify="right", no_wrap=True)
     for row in rows:
         style = {"ok": "", "skipped": "dim"}.get(row["status"], "red")
-        cells = [_plain(_shown(q, row, scales[q.key].number, wide=wide), ascii_only=ascii_only) for q in _QUANTITIES]
+        cells = [_plain(_shown(q, row, scales[q.key], wide=wide), ascii_only=ascii_only) for q in quantities]
         settings = [row["precision"], str(row["batch_size"]), f"{row['input_tokens']}/{row['output_tokens']}"]
         # Text, not str: a model's name is foreign, and brackets in it are no markup
-        table.add_row(*map(Text, [row["model"], *settings, row["status"], *cells]), style=style)
+        model = Text(one_line(row["model"]), no_wrap=True, overflow="ellipsis")
+        table.add_row(model, *map(Text, [*settings, row["status"], *cells]), style=style)
     return table
 
 
-def _shown(quantity: Quantity, row: Row, number, *, wide: bool) -> str:  # type: ignore[no-untyped-def]
+def _shown(quantity: Quantity, row: Row, unit: Scale, *, wide: bool) -> str:
     figure = quantity.of(row)
     if figure.value is None:
         return "-"
-    text = number(figure.value, figure.half_width)
+    text = unit.number(figure.value, figure.half_width)
     return f"{text} {_mark(figure, wide=wide)}".rstrip() if quantity in (ENERGY, FLOPS) else text
 
 
@@ -80,9 +101,10 @@ def _mark(figure: Figure, *, wide: bool) -> str:
 
 
 def _legend(*, wide: bool) -> Iterator[str]:
-    yield "± half width of the 95 % interval, over repeats or within the window; no ±: a single repeat, or an exact count."
+    yield "± is the half width of a 95 % interval; without one: a single repeat, or no spread."
     if not wide:
-        yield "FLOPs by c calflops, a architecture, p 2 x parameters x tokens. Confidence: H high, M medium, L low, U ungraded."
+        yield "FLOPs by c calflops, a architecture, p 2 x parameters x tokens."
+        yield "Confidence of FLOPs and energy: H high, M medium, L low, U ungraded."
 
 
 def _dashes(rows: Sequence[Row]) -> Iterator[str]:
@@ -94,7 +116,7 @@ def _dashes(rows: Sequence[Row]) -> Iterator[str]:
             if figure.value is None and row["repeats_ok"]:
                 counts[figure.reason] = counts.get(figure.reason, 0) + 1
         for reason, count in counts.items():
-            yield f"No {quantity.unit if quantity is ENERGY else _TITLES[quantity.key]} in {_cells(count)}: {one_line(reason)}"
+            yield f"No {quantity.unit if quantity is ENERGY else quantity.title} in {_cells(count)}: {one_line(reason)}"
 
 
 def _failures(rows: Sequence[Row]) -> Iterator[str]:

@@ -1,5 +1,5 @@
 // Draws the charts that come near the screen, and again when filter, colours or paper change.
-const specs = new Map(JSON.parse(document.getElementById("charts-data").textContent).map((spec) => [spec.id, spec]));
+const specs = new Map(chartSpecs.map((spec) => [spec.id, spec]));
 const plots = [...document.querySelectorAll(".plot")];
 const drawn = new Set();
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -8,37 +8,40 @@ let shown = new Set(rows.keys());
 
 const escaped = (text) => text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const titles = headings.map((heading) => heading.textContent.trim());
+const quiet = (trace) => trace.hoverinfo === "skip"; // a line or a legend's entry: its points are no marks
 
 // What hovering says: the table's row, so that a mark and its row can never differ.
-const said = (i) => [...rows[i].cells]
-  .map((cell, k) => `${escaped(titles[k])}: ${escaped(cell.firstChild.textContent.trim())}` + (cell.dataset.v && cell.title
-    ? ` <i>${escaped(cell.title)}</i>` : "")).join("<br>");
+const said = (i) => [...rows[i].cells].map((cell, k) => {
+  const how = provenance(cell);
+  return `${escaped(titles[k])}: ${escaped(cell.firstChild.textContent.trim())}` + (how ? ` <i>${escaped(how)}</i>` : "");
+}).join("<br>");
 
 // The trace with only those marks whose row is shown; a null row is a gap between two lines, or a guide.
 function masked(trace, kept, ink) {
   const keep = trace.rows.flatMap((row, at) => (row === null || kept.has(row) ? [at] : []));
   const pick = (values) => (Array.isArray(values) ? keep.map((at) => values[at]) : values);
+  const colour = (value) => (value === "ink" ? ink : value);
   const copy = { ...trace, x: pick(trace.x), y: pick(trace.y), customdata: pick(trace.rows) };
   for (const bars of ["error_x", "error_y"]) {
-    if (trace[bars]) copy[bars] = { ...trace[bars], array: pick(trace[bars].array), arrayminus: pick(trace[bars].arrayminus) };
+    if (trace[bars]) {
+      copy[bars] = Object.fromEntries(Object.entries(trace[bars]).map(([name, value]) => [name, colour(pick(value))]));
+    }
   }
-  const colour = (value) => (value === "ink" ? ink : value);
   if (trace.marker) {
     const colours = pick(trace.marker.color);
     copy.marker = { ...trace.marker, symbol: pick(trace.marker.symbol), color: Array.isArray(colours) ? colours.map(colour) : colour(colours) };
   }
   if (trace.line) copy.line = { ...trace.line, color: colour(trace.line.color) };
-  if (trace.hoverinfo !== "skip") {
+  if (!quiet(trace)) {
     copy.text = copy.customdata.map(said);
     copy.hovertemplate = "%{text}<extra></extra>";
   }
   delete copy.rows;
-  delete copy.counts;
   return copy;
 }
 
 function visible(spec) {
-  const withMarks = new Set(spec.data.filter((trace) => trace.counts !== false).flatMap((trace) => trace.rows));
+  const withMarks = new Set(spec.data.filter((trace) => !quiet(trace)).flatMap((trace) => trace.rows));
   const all = [...shown].filter((row) => withMarks.has(row));
   return [new Set(spec.cap ? all.slice(0, spec.cap) : all), all.length];
 }
@@ -48,16 +51,16 @@ function draw(plot) {
   const style = getComputedStyle(document.documentElement);
   const [ink, soft, line, back] = ["--ink", "--soft", "--line", "--paper"].map((name) => style.getPropertyValue(name).trim());
   const [kept, outOf] = visible(spec);
-  const axis = { gridcolor: line, linecolor: soft, zerolinecolor: line, tickcolor: soft, automargin: true, exponentformat: "SI", minorloglabels: "none" };
+  const axis = { gridcolor: line, linecolor: soft, zerolinecolor: line, tickcolor: soft, automargin: true, exponentformat: "SI" };
   const layout = {
     ...spec.layout, xaxis: { ...axis, ...spec.layout.xaxis }, yaxis: { ...axis, ...spec.layout.yaxis },
     paper_bgcolor: back, plot_bgcolor: back, font: { color: ink, size: 13 }, margin: { l: 70, r: 15, t: 15, b: 55 },
     hovermode: "closest", legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, hoverlabel: { align: "left" },
-    ...(paper.matches ? { width: 680, height: 360 } : {}),
+    ...(paper.matches ? { width: 1000, height: 400 } : {}),
   };
   if (spec.cap && kept.size > 40) layout.xaxis.showticklabels = false;
-  const said = kept.size < outOf ? `The first ${kept.size} of ${outOf} cells are drawn; narrow the filter for others.` : `${outOf} cells have a mark.`;
-  document.querySelector(`[data-drawn="${spec.id}"]`).textContent = said;
+  const outcome = kept.size < outOf ? `The first ${kept.size} of ${outOf} cells are drawn; narrow the filter for others.` : `${outOf} cells have a mark.`;
+  document.querySelector(`[data-drawn="${spec.id}"]`).textContent = outcome;
   drawn.add(plot);
   return Plotly.react(plot, spec.data.map((trace) => masked(trace, kept, ink)), layout, { responsive: !paper.matches, displaylogo: false });
 }

@@ -5,6 +5,15 @@ const rows = [...body.rows];
 const words = rows.map((row) => row.textContent.toLowerCase());
 const headings = [...document.querySelectorAll("#cells thead th")];
 
+const { charts: chartSpecs, provenances } = JSON.parse(document.getElementById("charts-data").textContent);
+const reasons = [...document.querySelectorAll("#reasons li")].map((item) => item.textContent);
+
+// How a figure was obtained, or why there is none.
+function provenance(cell) {
+  if (cell.dataset.p) return provenances[cell.dataset.p - 1];
+  return cell.classList.contains("none") ? reasons[cell.querySelector("sup").textContent - 1] : "";
+}
+
 function key(row, column) {
   const cell = row.cells[column];
   if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
@@ -16,7 +25,7 @@ function sortBy(heading) {
   const down = heading.getAttribute("aria-sort") === "ascending";
   for (const other of headings) other.setAttribute("aria-sort", "none");
   heading.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const keyed = body.rows.length ? [...body.rows].map((row) => [key(row, column), row]) : [];
+  const keyed = [...body.rows].map((row) => [key(row, column), row]);
   keyed.sort(([a], [b]) => {
     if (a === null || b === null) return (a === null) - (b === null); // a dash is no figure: last either way
     const order = typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
@@ -39,5 +48,9 @@ function filter() {
   document.dispatchEvent(new CustomEvent("shown", { detail: shown }));
 }
 
+body.addEventListener("pointerover", ({ target }) => {
+  const cell = target.closest("td");
+  if (cell && !cell.title) cell.title = provenance(cell);
+});
 for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading));
 document.getElementById("filter").addEventListener("input", filter);
