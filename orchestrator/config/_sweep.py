@@ -336,16 +336,6 @@ class SweepConfig(SweepFile):
     """The file, for errors that are found later."""
 
     @property
-    def texts(self) -> dict[str, tuple[str, ...]]:
-        """What the workers read, by the SHA-256 that cells know it by."""
-        found: dict[str, tuple[str, ...]] = {}
-        if self.text_prompts is not None:
-            found[self.text_prompts.sha256] = self.prompt_texts
-        if self.quality_spec is not None and self.quality_text is not None:
-            found[self.quality_spec.sha256] = (self.quality_text,)
-        return found
-
-    @property
     def degradation_against(self) -> Precision | None:
         """The precision that `perplexity_degradation` is against; null without quality or without a plain precision."""
         if self.quality is None:
