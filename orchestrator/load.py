@@ -78,15 +78,15 @@ def folders(path: str | Path) -> list[str]:
     from pyarrow import fs
 
     where, inner = _filesystem(str(path))
-    if where.get_file_info(inner).type is not fs.FileType.Directory:
+    if _info(where, inner, str(path)).type is not fs.FileType.Directory:
         raise LoadError(f"{path}: no folder")
-    prefix = str(path).rstrip("/")
+    base, question, query = str(path).partition("?") if "://" in str(path) else (str(path), "", "")
     found = []
     for entry in where.get_file_info(fs.FileSelector(inner)):
         is_folder = entry.type is fs.FileType.Directory
         is_file = entry.base_name.endswith(".parquet") and entry.base_name != _RAW
         if (is_folder and _is_file(where, f"{entry.path}/{_RESULTS}")) or (not is_folder and is_file):
-            found.append(f"{prefix}/{entry.base_name}")
+            found.append(f"{base.rstrip('/')}/{entry.base_name}{question}{query}")
     return sorted(found)
 
 

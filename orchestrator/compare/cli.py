@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
 
     Returns:
         0: nothing to stop for; 1: a regression beyond the threshold, or a cell stopped working or vanished; 2: the
-        results cannot be read or have nothing in common.
+        results cannot be read, or nothing in them is comparable: a gate that checked nothing does not pass.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -40,7 +40,9 @@ def main(argv: list[str]) -> int:
         "json": lambda found: found.model_dump_json(indent=2),
     }
     print(printers[arguments.format](report))
-    return _OK if report.passed else _REGRESSION
+    if not report.passed:
+        return _REGRESSION
+    return _OK if report.judged else _BAD_INPUT
 
 
 def _report(arguments: argparse.Namespace) -> GateReport | HistoryReport:
@@ -68,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m orchestrator compare",
         description="What got worse between two nights, or over many (docs/nightly.md). "
-        "Exit code 1: a regression beyond the threshold, or a cell stopped working or vanished; 2: bad input.",
+        "Exit code 1: a regression beyond the threshold, or a cell stopped working or vanished; "
+        "2: bad input, or nothing comparable.",
     )
     parser.add_argument("baseline", nargs="?", metavar="BASELINE", help="results folder or file; local, s3:// or gs://")
     parser.add_argument("candidate", nargs="?", metavar="CANDIDATE", help="what is compared with it")

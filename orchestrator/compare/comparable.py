@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from orchestrator.compare.figures import MIXED, Figure
+from orchestrator.compare.figures import MIXED, MIXED_FACETS, Figure
 from orchestrator.compare.night import CellNight
 
 
@@ -15,10 +15,10 @@ def obstacle(figure: Figure, baseline: CellNight, candidate: CellNight, across: 
     for night, cell in (("baseline", baseline), ("candidate", candidate)):
         if figure.name not in cell.samples:
             return f"no figure on the {night} ({cell.missing[figure.name]})"
-    if MIXED not in across:
-        for night, cell in (("baseline", baseline), ("candidate", candidate)):
-            if cell.mixed:
-                return f"{MIXED}: the {night}'s own runs differ ({', '.join(cell.mixed)})"
+    for night, cell in (("baseline", baseline), ("candidate", candidate)):
+        mixture = _mixture(figure, cell, across)
+        if mixture:
+            return f"{MIXED}: the {night}'s own runs differ ({', '.join(mixture)})"
     return differences(figure.must_match, baseline, candidate, across)
 
 
@@ -34,8 +34,18 @@ def differences(facets: Iterable[str], before: CellNight, after: CellNight, acro
 
 def key(figure: Figure, cell: CellNight, across: Collection[str]) -> tuple[str | None, ...]:
     """What must be equal for nights of one figure to be one series."""
-    own = cell.mixed if MIXED not in across else ()
-    return (*(cell.facets[facet] for facet in figure.must_match if facet not in across), *own)
+    return (
+        *(cell.facets[facet] for facet in figure.must_match if facet not in across),
+        *_mixture(figure, cell, across),
+    )
+
+
+def _mixture(figure: Figure, cell: CellNight, across: Collection[str]) -> list[str]:
+    """What differs among the cell's own runs and matters to this figure: a mean over it is a mean of nothing."""
+    if MIXED in across:
+        return []
+    facets = {word: MIXED_FACETS.get(word) for word in cell.mixed}
+    return [word for word, facet in facets.items() if facet is None or facet in {*figure.must_match} - {*across}]
 
 
 def stated(pairs: Iterable[tuple[CellNight, CellNight]]) -> tuple[str, ...]:

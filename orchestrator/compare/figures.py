@@ -82,6 +82,14 @@ FACETS: dict[str, Callable[[Row], str | None]] = {
 MIXED = "mixed"
 """The word of `--across` for rows whose own runs differ from one another (column `mixed`)."""
 
+MIXED_FACETS: dict[str, str] = {
+    "gpu_names": "card",
+    "driver_version": "driver",
+    "energy_method": "energy-method",
+    "flops_method": "flops-method",
+}
+"""What the words of the column `mixed` are as facets; other words concern every figure."""
+
 STATED: dict[str, str] = {
     "torch": "torch_version",
     "transformers": "transformers_version",

@@ -74,7 +74,7 @@ def history(nights: list[Night], rules: Rules) -> HistoryReport:
         recent=rules.recent,
         false_alarms=rules.false_alarms,
         across=tuple(sorted(rules.across)),
-        series=sum(int(((series.n > 0).sum(axis=1) > 1).sum()) for series, _ in known),
+        judged=sum(int(((series.n > 0).sum(axis=1) > 1).sum()) for series, _ in known),
         changes=tuple(found),
         between_night_noise={series.figure.name: added.variance**0.5 for series, added in known},
         repeat_noise={series.figure.name: float(np.median(series.variance)) ** 0.5 for series, _ in known},

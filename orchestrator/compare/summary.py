@@ -70,8 +70,10 @@ def _gate_verdict(report: GateReport) -> str:
     if parts:
         return "FAILED: " + "; ".join(parts)
     if not report.judged:
-        return "PASSED, BUT NOTHING WAS COMPARED: no figure of any cell is comparable"
-    return f"PASSED: no loss beyond {_percent(report.threshold)} in {_plural(report.judged, 'comparison')}"
+        return "NOTHING COMPARED: no figure of any cell is comparable"
+    unjudged = len(report.comparisons) - report.judged
+    said = f"; {unjudged} not comparable" if unjudged else ""
+    return f"PASSED: no loss beyond {_percent(report.threshold)} in {_plural(report.judged, 'comparison')}{said}"
 
 
 def _history(report: HistoryReport) -> tuple[str, list[Section]]:
@@ -101,6 +103,8 @@ def _history(report: HistoryReport) -> tuple[str, list[Section]]:
 
 def _history_verdict(report: HistoryReport) -> str:
     worse = report.regressions
+    if not report.judged:
+        return "NOTHING COMPARED: no figure of any cell has two comparable nights"
     if not worse:
         return (
             f"PASSED: no loss beyond {_percent(report.threshold)} began in the last {_plural(report.recent, 'night')} "
@@ -212,7 +216,7 @@ def _counts(report: GateReport) -> list[str]:
 
 def _looked_at(report: HistoryReport) -> str:
     nights = f"{_plural(len(report.nights), 'night')}, {date(report.nights[0])} to {date(report.nights[-1])} (UTC)"
-    return f"{nights}; {report.series} series of a cell and a figure"
+    return f"{nights}; {report.judged} series of a cell and a figure"
 
 
 def _noise(report: HistoryReport) -> list[str]:

@@ -171,8 +171,8 @@ class HistoryReport(Record):
     false_alarms: float
     """Histories that would hold any false change, at most. Unit: 1."""
     across: tuple[str, ...]
-    series: int
-    """Figures of cells that were looked at: those with two comparable nights at least."""
+    judged: int
+    """Series, each a figure of a cell, that were looked at: those with two comparable nights at least."""
     changes: tuple[Change, ...]
     """The latest first."""
     between_night_noise: dict[str, float]

@@ -1,0 +1,135 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import boto3
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+
+from orchestrator import columns
+from orchestrator.load import LoadError, folders, load
+from orchestrator.results import AggregatedResult, RawRow
+
+
+def write(folder: Path, model: type[AggregatedResult] | type[RawRow], name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(columns.table(model, []), folder / name)
+    return folder / name
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    write(tmp_path / "out", AggregatedResult, "results.parquet")
+    write(tmp_path / "out", RawRow, "raw.parquet")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("inside", ["", "results.parquet"])
+def test_a_folder_and_its_file_load_alike(results: Path, inside: str) -> None:
+    found = load(results / inside)
+
+    assert found.results.schema.equals(columns.schema(AggregatedResult))
+    assert found.raw.schema.equals(columns.schema(RawRow))
+
+
+def test_results_become_pandas_and_polars_frames(results: Path) -> None:
+    found = load(results)
+
+    assert list(found.to_pandas().columns) == found.results.column_names
+    assert isinstance(found.to_polars(), pl.DataFrame)
+    assert found.to_polars().columns == found.results.column_names
+
+
+def test_without_raw_rows_the_results_load_and_raw_says_what_is_missing(results: Path) -> None:
+    (results / "raw.parquet").unlink()
+    found = load(results)
+
+    with pytest.raises(LoadError, match=r"no raw\.parquet beside results\.parquet"):
+        _ = found.raw
+
+
+def test_wrong_paths_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
+    messages = {
+        "nowhere": "no such folder",
+        "nowhere.parquet": "no such file",
+        "empty": r"no results\.parquet in this folder \(it holds nothing\)",
+        "notes.txt": "no Parquet file",
+        "broken.parquet": r"broken\.parquet cannot be read",
+    }
+    for name, message in messages.items():
+        with pytest.raises(LoadError, match=message):
+            load(tmp_path / name)
+
+
+def test_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "results.parquet")
+
+    with pytest.raises(LoadError, match="not of this program"):
+        load(tmp_path)
+
+
+def test_raw_rows_are_no_results(results: Path) -> None:
+    with pytest.raises(LoadError, match="holds RawRow rows where AggregatedResult rows are wanted"):
+        load(results / "raw.parquet")
+
+
+def test_a_newer_schema_is_refused_with_both_versions(tmp_path: Path) -> None:
+    newer = columns.table(AggregatedResult, []).replace_schema_metadata({"joulegrid_schema": "AggregatedResult/99"})
+    pq.write_table(newer, tmp_path / "results.parquet")
+
+    with pytest.raises(LoadError, match=f"schema version 99.*reads up to {columns.SCHEMA_VERSION}"):
+        load(tmp_path)
+
+
+def test_an_unknown_kind_of_path_names_the_known_ones() -> None:
+    with pytest.raises(LoadError, match="local, s3://bucket/folder or gs://bucket/folder"):
+        load("ftp://host/results")
+
+
+def test_folders_lists_nights_and_files_but_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "one", AggregatedResult, "results.parquet")
+    write(tmp_path, AggregatedResult, "two.parquet")
+    write(tmp_path, RawRow, "raw.parquet")
+    (tmp_path / "journal").mkdir()
+
+    assert folders(tmp_path) == [f"{tmp_path}/one", f"{tmp_path}/two.parquet"]
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+    client.create_bucket(Bucket="nights")
+    yield SimpleNamespace(client=client, query=f"?scheme=http&endpoint_override={host}:{port}&region=us-east-1")
+    server.stop()
+
+
+def test_results_load_from_a_bucket(bucket: SimpleNamespace, results: Path) -> None:
+    for name in ("results.parquet", "raw.parquet"):
+        bucket.client.upload_file(str(results / name), "nights", f"history/monday/{name}")
+    query = bucket.query
+
+    assert folders(f"s3://nights/history{query}") == [f"s3://nights/history/monday{query}"]
+    assert load(f"s3://nights/history/monday{query}").raw.num_rows == 0
+    with pytest.raises(LoadError, match="no such folder"):
+        load(f"s3://nights/history/tuesday{query}")
+
+
+def test_importing_load_brings_neither_torch_nor_pyarrow() -> None:
+    heavy = ("torch", "pyarrow", "pandas", "polars")
+    code = f"import sys, orchestrator.load; print([name for name in {heavy} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
