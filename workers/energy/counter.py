@@ -31,6 +31,9 @@ LEVEL_W, LEVEL_SHARE = 2.0, 0.03
 BUSY_VARIATION = 0.1
 """Share by which the power at the window's end is taken to differ from its mean, where nothing shows it."""
 
+AGREEMENT = 0.15
+"""Share by which two findings of the same energy may differ and still confirm each other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -58,7 +61,12 @@ class Estimate:
     uncertainty_j: float
 
 
-class CounterReset(Exception):
+def noise_w(power_w: float) -> float:
+    """How far a card's power may move and still count as level. Unit: W."""
+    return max(LEVEL_W, LEVEL_SHARE * power_w)
+
+
+class CounterResetError(Exception):
     """The counter ran backwards: the driver was reloaded or the card reset, and the difference means nothing."""
 
 
@@ -66,7 +74,8 @@ class CounterReset(Exception):
 class Track:
     """Readings of one counter in the order they were made, condensed to its steps."""
 
-    quantum_j: float = 0.001
+    quantum_j: float = 0.0
+    """Resolution of the counter. Unit: J."""
     steps: list[Step] = field(default_factory=list)
     _last: tuple[float, float] | None = None
 
@@ -74,17 +83,26 @@ class Track:
         """Take in a reading that was made between two moments.
 
         Raises:
-            CounterReset: it is less than the reading before.
+            CounterResetError: it is less than the reading before.
 
         """
         if self._last is not None:
             known_s, known_j = self._last
-            if energy_j < known_j:
-                raise CounterReset
-            if energy_j > known_j:  # it moved after the last reading began and before this one ended
+            if self.carry_on(energy_j) > known_j:  # it moved after the last reading began and before this one ended
                 half = (after_s - known_s) / 2
                 self.steps.append(Step(at_s=known_s + half, half_s=half, energy_j=energy_j))
         self._last = (before_s, energy_j)
+
+    def carry_on(self, energy_j: float) -> float:
+        """The given later reading, once it is known to be no less than the last one.
+
+        Raises:
+            CounterResetError: it is less.
+
+        """
+        if self._last is not None and energy_j < self._last[1]:
+            raise CounterResetError
+        return energy_j
 
     def intervals_s(self) -> list[float]:
         """Times between the steps."""
@@ -98,7 +116,7 @@ class Track:
         first, middle = ends
         last = len(self.steps) - 1
         (a, a_error), (b, b_error) = self._power(first, middle), self._power(middle, last)
-        if abs(a - b) > max(LEVEL_W, LEVEL_SHARE * max(a, b)) + a_error + b_error:
+        if abs(a - b) > noise_w(max(a, b)) + a_error + b_error:
             return None
         first = self._extend(first)
         power, error = self._power(first, last)
@@ -129,7 +147,7 @@ class Track:
         last = len(self.steps) - 1
         for i in range(first - 1, -1, -1):
             (a, a_error), (b, b_error) = self._power(i, i + 1), self._power(i + 1, last)
-            if abs(a - b) > max(LEVEL_W, LEVEL_SHARE * max(a, b)) + a_error + b_error:
+            if abs(a - b) > noise_w(max(a, b)) + a_error + b_error:
                 break
             first = i
         return first
@@ -154,14 +172,6 @@ class Tail:
     """(time, W) of the instant-power readings; empty where the card has no such field."""
 
 
-def quantum_j(readings_mj: Sequence[int]) -> float:
-    """The counter's resolution: the largest number that divides all that it showed. Unit: J.
-
-    Of the values themselves, not of their differences: at steady power those may all be alike.
-    """
-    return (math.gcd(*readings_mj) or 1) / 1000
-
-
 def period_s(tracks: Sequence[Track]) -> float | None:
     """Median time between the steps seen; null where no two were. Unit: s."""
     intervals = [interval for track in tracks for interval in track.intervals_s()]
@@ -181,14 +191,17 @@ def energy_between(
     # The lag is at most the time from the window's end to the first step after which nothing but rest was seen.
     lag_j = max(0.0, after.steps[0].at_s - end_s) * (after.power_w - before.power_w)
     hidden, hidden_error = _hidden_tail(energy, a, head_j, after, tail, start_s=start_s, end_s=end_s)
-    uncertainty = math.hypot(
-        before.power_w * a.half_s,
-        after.power_w * b.half_s,
-        before.uncertainty_w * (start_s - a.at_s),
-        after.uncertainty_w * (b.at_s - end_s),
-        lag_j,
-        quantum_j,
-        hidden_error,
+    # Each part is a bound, and most of them lean one way for all windows of a card: they add up, not in squares.
+    uncertainty = math.fsum(
+        (
+            before.power_w * a.half_s,
+            after.power_w * b.half_s,
+            before.uncertainty_w * (start_s - a.at_s),
+            after.uncertainty_w * (b.at_s - end_s),
+            abs(lag_j),
+            quantum_j,
+            hidden_error,
+        )
     )
     return Estimate(energy_j=energy - hidden, uncertainty_j=uncertainty)
 
@@ -206,19 +219,18 @@ def _hidden_tail(
     tail_s = max(0.0, after.steps[0].at_s - end_s)
     excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
     most = excess * tail_s / (tail_s + end_s - start_s)
-    seen_s = after.steps[0].at_s - tail.period_s * max(1, math.ceil((tail_s or 1e-9) / tail.period_s)) - start_s
-    inside = None
+    seen_s = after.steps[0].at_s - tail.period_s * max(1, math.ceil(tail_s / tail.period_s)) - start_s
+    inside = noise = None
     if seen_s > tail.period_s / 2:
-        unseen_s = end_s - start_s - seen_s
         busy_w = (tail.energy_j - a.energy_j - head_j) / seen_s
-        inside = max(0.0, energy_j - (busy_w * (seen_s + unseen_s)))
-        slack = BUSY_VARIATION * abs(busy_w) * unseen_s
-        most = min(most, inside + slack)
+        inside = max(0.0, energy_j - busy_w * (end_s - start_s))
+        noise = busy_w * after.steps[0].half_s * (end_s - start_s) / seen_s
+        most = min(most, inside + max(noise, BUSY_VARIATION * busy_w * (end_s - start_s - seen_s)))
     if not tail.powers:
         return 0.0, most
     polled, unwatched = _polled_excess(tail.powers, after, end_s, mean_w=energy_j / (end_s - start_s))
     most = min(most, polled + unwatched)
-    agree = inside is not None and abs(polled - inside) <= max(0.3 * polled, slack)
+    agree = inside is not None and noise is not None and abs(polled - inside) <= AGREEMENT * polled + noise
     hidden = min(polled, most) if agree else 0.0
     return hidden, max(hidden, most - hidden)
 
@@ -228,12 +240,12 @@ def _polled_excess(
 ) -> tuple[float, float]:
     """Energy above rest by the instant power up to the first level step, and what the time before its first reading hides."""
     until_s = max(after.steps[0].at_s, end_s)
-    noise_w = max(LEVEL_W, LEVEL_SHARE * after.power_w)
+    noise = noise_w(after.power_w)
     total, left_s = 0.0, end_s
-    for (at_s, watts), (next_s, _) in pairwise([*powers, (math.inf, 0.0)]):
+    for (_, watts), (next_s, _) in pairwise([*powers, (math.inf, 0.0)]):
         right_s = min(until_s, next_s)
-        if right_s > left_s and watts - after.power_w > noise_w:
+        if right_s > left_s and watts - after.power_w > noise:
             total += (watts - after.power_w) * (right_s - left_s)
         left_s = max(left_s, right_s)
     first_s = max(0.0, powers[0][0] - end_s)
-    return total, max(0.0, mean_w - after.power_w) / 2 * first_s + noise_w * (until_s - end_s) / 2
+    return total, max(0.0, mean_w - after.power_w) / 2 * first_s + noise * (until_s - end_s) / 2

@@ -1,18 +1,19 @@
 """One card's readings around one window, and what they come to. Knows NVML's counter, not the other cards."""
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from workers.energy.counter import (
-    CounterReset,
+    CounterResetError,
     Estimate,
     Level,
     Tail,
     Track,
     energy_between,
+    noise_w,
     period_s,
-    quantum_j,
 )
 from workers.energy.nvml import Card, CardFault, quietly
 from workers.records import EnergyMethod
@@ -21,6 +22,8 @@ PATIENCE_S = 1.5
 """A counter that has not moved for this long is taken to stand still; none known is slower than 0.1 s. Unit: s."""
 PATIENCE_PERIODS = 10
 """After this many periods without level power, the power is taken as it is, and flagged."""
+REST_READS = 5
+"""So many instant-power readings in a row at the power before the window, and the card has come to rest."""
 MAX_OVER_LIMIT = 1.1
 """A mean power above this many times the card's limit is no measurement but a fault. Cards pass their limit only briefly."""
 
@@ -48,8 +51,10 @@ class CounterGauge:
     _track: Track = field(default_factory=Track)
     _before: Track | None = None
     _tail_j: float | None = None
-    _seen_mj: set[int] = field(default_factory=set)
+    _quantum_mj: int = 0
     _powers: list[tuple[float, float]] | None = field(default_factory=list)
+    _rested_w: float | None = None
+    _rest_reads: int = 0
     _opened_s: float = 0.0
     _fault: str | None = None
     _reasons: list[str] = field(default_factory=list)
@@ -58,30 +63,45 @@ class CounterGauge:
         """Begin to follow the counter, before the window or after it."""
         self._opened_s = time.monotonic()
         if after:
+            level = self._track.level()
             self._before, self._track = self._track, Track()
+            self._rested_w = level.power_w if level is not None else None
             return
         self._track, self._before, self._tail_j, self._fault = Track(), None, None, None
-        self._seen_mj, self._powers, self._reasons = set(), [], []
+        self._rested_w, self._rest_reads = None, 0
+        self._quantum_mj, self._powers, self._reasons = 0, [], []
 
     def poll(self) -> None:
-        """Read the card once: after the window its instant power too, which shows whether the power falls at once."""
+        """Read the card once. Nothing is read any more once it has failed."""
         if self._fault is not None:
             return
         try:
-            if self._before is not None and self._powers is not None:
-                watts = quietly(self.card.instant_power_w)
-                self._powers = None if watts is None else [*self._powers, (time.monotonic(), watts)]
+            if self._before is not None:
+                self._poll_power()
             before_s = time.monotonic()
             mj = self.card.energy_mj()
-            self._seen_mj.add(mj)
+            # The largest number that divides all values (not their differences: at level power those are alike).
+            self._quantum_mj = math.gcd(self._quantum_mj, mj)
+            self._track.quantum_j = self._quantum_mj / 1000
             self._track.add(before_s, time.monotonic(), mj / 1000)
+            if self._before is not None and self._tail_j is None:
+                self._tail_j = self._before.carry_on(mj / 1000)
         except CardFault as fault:
             self._fault = fault.reason
-        except CounterReset:
+        except CounterResetError:
             self._fault = "counter_reset"
-        if self._before is not None and self._tail_j is None and self._fault is None:
-            self._tail_j = mj / 1000
-            self._fault = "counter_reset" if mj / 1000 < self._before.steps[-1].energy_j else None
+
+    def _poll_power(self) -> None:
+        """Read the instant power until it is down: it shows whether the power falls at once when the work ends."""
+        if self._powers is None or self._rest_reads == REST_READS:
+            return
+        watts = quietly(self.card.instant_power_w)
+        if watts is None:
+            self._powers = None
+            return
+        self._powers.append((time.monotonic(), watts))
+        rest = self._rested_w
+        self._rest_reads = self._rest_reads + 1 if rest is not None and watts <= rest + noise_w(rest) else 0
 
     def ready(self) -> bool:
         """Whether enough has been seen: the power is level (and as it was before the window), or patience is at its end."""
@@ -96,8 +116,7 @@ class CounterGauge:
         if waited_s > max(PATIENCE_PERIODS * period, PATIENCE_S / 3):
             return True
         level = self._track.level()
-        rested = self._before.level() if self._before is not None else None
-        return level is not None and (rested is None or level.power_w < 1.25 * rested.power_w + 5)
+        return level is not None and (self._rested_w is None or level.power_w < 1.25 * self._rested_w + 5)
 
     @property
     def settled(self) -> bool:
@@ -130,7 +149,7 @@ class CounterGauge:
             Tail(energy_j=self._tail_j, period_s=period, powers=self._powers or ()),
             start_s=start_s,
             end_s=end_s,
-            quantum_j=quantum_j(list(self._seen_mj)),
+            quantum_j=self._quantum_mj / 1000,
         )
         if end_s - start_s < 2 * period:
             self._reasons.append("short_window")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from workers.energy import idle, nvml, rapl, state
-from workers.energy.gauge import MAX_OVER_LIMIT, CounterGauge, Found
+from workers.energy.gauge import MAX_OVER_LIMIT, Found
 from workers.energy.nvml import Card, CardFault
+from workers.energy.power import Gauge, gauge_for
 from workers.records import Confidence, EnergyMethod, EnergyMetrics, GpuState
 
 POLL_S = 0.002
@@ -49,7 +50,7 @@ class EnergyMeter:
         self._synchronize = synchronize or (lambda: None)
         self._powercap = powercap
         self._faults: dict[str, str] = {}
-        self._gauges: dict[str, CounterGauge] = {}
+        self._gauges: dict[str, Gauge] = {}
         self._looks: dict[str, state.Snapshot] = {}
         self._names: dict[str, str | None] = {}
         self._driver = ""
@@ -136,9 +137,9 @@ class EnergyMeter:
                     card = Card(uuid)
                     self._names[uuid] = nvml.quietly(card.name)
                     self._driver = nvml.quietly(nvml.driver_version) or ""
-                    self._gauges[uuid] = CounterGauge(card)
-                if self._gauges[uuid].card.mig():
-                    raise CardFault("mig")
+                    card.refuse_mig()
+                    self._gauges[uuid] = gauge_for(card)
+                self._gauges[uuid].card.refuse_mig()
             except CardFault as fault:
                 self._gauges.pop(uuid, None)
                 self._faults[uuid] = fault.reason
@@ -189,7 +190,7 @@ class EnergyMeter:
         return known, ()
 
 
-def _follow(gauges: Sequence[CounterGauge], *, at_least_s: float = 0.0) -> None:
+def _follow(gauges: Sequence[Gauge], *, at_least_s: float = 0.0) -> None:
     """Read all cards in turn until each has seen enough, at least `at_least_s` long."""
     opened_s = time.monotonic()
     while gauges and not (all(g.ready() for g in gauges) and time.monotonic() - opened_s >= at_least_s):

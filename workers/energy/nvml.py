@@ -48,7 +48,7 @@ _FIELD_MEMBERS = {
 }
 
 
-class CardFault(Exception):
+class CardFault(Exception):  # noqa: N818 - a fault of the card, carried as a reason, not an error of the caller
     """NVML or a card does not answer. `reason` is one machine-readable word."""
 
     def __init__(self, reason: str) -> None:
@@ -112,6 +112,16 @@ class Card:
         except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
             return False
 
+    def refuse_mig(self) -> None:
+        """Raise where the card is split: its counters are the whole card's, and a slice's share of them is not known.
+
+        Raises:
+            CardFault: `mig`.
+
+        """
+        if self.mig():
+            raise CardFault("mig")
+
     @_faulting
     def energy_mj(self) -> int:
         """Total-energy counter (Volta and later). Unit: mJ."""
@@ -174,6 +184,21 @@ class Card:
         except pynvml.NVMLError_FunctionNotFound:  # drivers before 535 know it by its old name
             bits = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)
         return tuple(name for name, mask in _CLOCK_EVENTS.items() if int(bits) & mask)
+
+
+def power_reader(card: Card) -> tuple[Callable[[], float], bool]:
+    """The best power reading that a card has, and whether it tells the power at once (W).
+
+    Raises:
+        CardFault: it has none.
+
+    """
+    try:
+        card.instant_power_w()
+    except CardFault:
+        card.plain_power_w()
+        return card.plain_power_w, False
+    return card.instant_power_w, True
 
 
 def spelled(uuid: Any) -> str:

@@ -1,6 +1,5 @@
 """The state of a card around a window: what held it back, how warm it was, who else was there."""
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +76,6 @@ def _strangers(pids: frozenset[int], own_pids: Collection[int]) -> int:
 def _holds_cuda() -> bool:
     """Whether this process has a CUDA context: only that opens the unified-memory device."""
     try:
-        return any(os.readlink(link) == "/dev/nvidia-uvm" for link in Path("/proc/self/fd").iterdir())
+        return any(str(link.readlink()) == "/dev/nvidia-uvm" for link in Path("/proc/self/fd").iterdir())
     except OSError:  # a descriptor that closed meanwhile, or a system without /proc
         return False

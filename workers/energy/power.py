@@ -1,0 +1,133 @@
+"""A card without an energy counter: its power, sampled by a process of its own and integrated."""
+
+import time
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar
+
+from workers.energy.counter import Estimate, Level, Step, Tail, Track, energy_between
+from workers.energy.gauge import CounterGauge, Found
+from workers.energy.nvml import Card, CardFault, power_reader
+from workers.energy.sampler import INTERVAL_S, Sampler
+from workers.records import EnergyMethod
+
+INSTANT_SETTLES_S, AVERAGE_SETTLES_S = 0.3, 1.5
+"""How long a card is watched on either side of a window; the plain reading averages over the last second. Unit: s."""
+LARGEST_HOLE_S = 0.25
+"""Power that was not sampled for longer than this inside the window is not known. Unit: s."""
+
+
+@dataclass
+class PowerGauge:
+    """A card that only tells its power. The same questions as to a `CounterGauge`.
+
+    Its samples, summed up, make a counter that steps at each sample, and the same bracket holds for it: a sensor that
+    averages or lags spreads the window's energy over the time after it, and the bracket waits until all has come.
+    """
+
+    method: ClassVar[EnergyMethod] = "nvml_power"
+    card: Card
+    instant: bool
+    sampler: Sampler
+    period_s: float = INTERVAL_S
+    _opened_s: float = 0.0
+    _samples: list[tuple[float, float, float]] = field(default_factory=list)
+    _fault: str | None = None
+
+    def open(self, *, after: bool = False) -> None:
+        """Watch from now on; before the window, forget what was."""
+        self._opened_s = time.monotonic()
+        if not after:
+            self._fault = None
+            self._samples = []
+            self._take()
+            self._samples = []
+
+    def poll(self) -> None:
+        """Nothing: the sampler looks."""
+
+    def ready(self) -> bool:
+        """Whether the card has been watched for long enough."""
+        settles_s = INSTANT_SETTLES_S if self.instant else AVERAGE_SETTLES_S
+        return self._fault is not None or time.monotonic() - self._opened_s > settles_s
+
+    @property
+    def settled(self) -> bool:
+        """Whether the power is level now."""
+        self._take()
+        return self._fault is None and _track(self._samples).level() is not None
+
+    @property
+    def resting(self) -> Level | None:
+        """Power up to now, or before the window."""
+        self._take()
+        track = _track(self._samples)
+        return track.level() or track.last_resort()
+
+    def result(self, start_s: float, end_s: float) -> Found:
+        """Energy between two moments."""
+        self._take()
+        before = _track([s for s in self._samples if s[0] < start_s])
+        rest, fell = before.level() or before.last_resort(), self._after(end_s)
+        holes = [b[0] - a[0] for a, b in pairwise(self._samples) if a[0] < end_s and b[0] > start_s]
+        if self._fault is None and (rest is None or fell is None or max(holes, default=1.0) > LARGEST_HOLE_S):
+            self._fault = "power_samples_missing"
+        if self._fault is not None or rest is None or fell is None:
+            return Found(estimate=None, before=rest, reasons=(self._fault or "power_samples_missing",))
+        level, tail_j = fell
+        tail = Tail(energy_j=tail_j, period_s=INTERVAL_S)
+        estimate = energy_between(rest, level, tail, start_s=start_s, end_s=end_s, quantum_j=0.0)
+        # Between two samples the power may have jumped anywhere: half an interval at each end of the window.
+        jump_j = abs(estimate.energy_j / (end_s - start_s) - rest.power_w) * max(holes)
+        estimate = Estimate(energy_j=estimate.energy_j, uncertainty_j=estimate.uncertainty_j + jump_j)
+        flags = {
+            "power_sampled": True,
+            "power_averaged": not self.instant,
+            "unsettled_before": before.level() is None,
+        }
+        return Found(estimate=estimate, before=rest, reasons=tuple(name for name, flagged in flags.items() if flagged))
+
+    def _after(self, end_s: float) -> tuple[Level, float] | None:
+        """The level after the window, on the same running sum as before it, and that sum at the window's end."""
+        track = _track(self._samples)
+        inside = [step for step in track.steps if step.at_s <= end_s]
+        after = Track(steps=[step for step in track.steps if step.at_s > end_s])
+        level = after.level() or after.last_resort()
+        return (level, inside[-1].energy_j) if inside and level is not None else None
+
+    def _take(self) -> None:
+        if self._fault is None:
+            try:
+                self._samples += self.sampler.take()
+            except CardFault as fault:
+                self._fault = fault.reason
+
+
+Gauge = CounterGauge | PowerGauge
+
+
+def gauge_for(card: Card) -> Gauge:
+    """The best way to measure a card, found by asking it.
+
+    Raises:
+        CardFault: it tells neither energy nor power; the reason is the counter's.
+
+    """
+    try:
+        card.energy_mj()
+    except CardFault as fault:
+        try:
+            _, instant = power_reader(card)
+        except CardFault:
+            raise fault from None
+        return PowerGauge(card, instant, Sampler(card.uuid))
+    return CounterGauge(card)
+
+
+def _track(samples: list[tuple[float, float, float]]) -> Track:
+    """Samples as the steps of a counter: the energy up to each, by the trapezoidal rule."""
+    total, steps = 0.0, []
+    for (a_s, _, a_w), (b_s, half_s, b_w) in pairwise(samples):
+        total += (a_w + b_w) / 2 * (b_s - a_s)
+        steps.append(Step(at_s=b_s, half_s=half_s, energy_j=total))
+    return Track(steps=steps)
