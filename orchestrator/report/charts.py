@@ -36,14 +36,14 @@ COLOURS = {
     "int8-torchao": "#56b4e9",
     "fp8-torchao": "#cc79a7",
 }
-SHAPES = dict(
+SHAPES: dict[str, str] = dict(
     zip(
         PRECISIONS,
         ("circle", "star", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon"),
         strict=True,
     )
 )
-METHOD_SHAPES = dict(zip(get_args(FlopsMethod), ("circle", "square", "triangle-up"), strict=True))
+METHOD_SHAPES: dict[str, str] = dict(zip(get_args(FlopsMethod), ("circle", "square", "triangle-up"), strict=True))
 FILLINGS = {"high": "", "medium": "-open-dot", "low": "-open"}
 """Solid, a ring with a dot, an empty ring: told apart in grey print as well."""
 LATENCY_CELLS = 120
@@ -136,7 +136,7 @@ def _strip(rows: Sequence[Row], figures: Sequence[Figure], title: str, caption: 
     }
     return Chart(
         id="cost", title="Cost by precision", caption=caption, layout=layout,
-        traces=[*traces, *_key(rows, traces, [figure for _, figure, _ in kept])],
+        traces=[*traces, *_key(traces, [figure for _, figure, _ in kept])],
         missing=_reasons(figure for figure in figures if not figure.value),
     )  # fmt: skip
 
@@ -188,9 +188,9 @@ def _latency(rows: Sequence[Row], key: str, name: str) -> Chart:
 def _memory(rows: Sequence[Row]) -> Chart:
     chart = _scatter(
         rows, id="memory", title="Memory", x=MODEL_MEMORY, y=PEAK_MEMORY,
-        caption="Peak memory of the window against the loaded model's own. The distance to the dotted line of equality is"
-        " what cache, activations and the runtime take. On a GPU the caching allocator says the peak; on a CPU it is the"
-        " resident set of the whole process.",
+        caption="Peak memory of the window against the loaded model's own. The distance to the dotted line of equality"
+        " is what cache, activations and the runtime take. On a GPU the caching allocator says the peak; on a CPU it is"
+        " the resident set of the whole process.",
     )  # fmt: skip
     sizes = [row["model_memory_mb"] for row in rows if row["model_memory_mb"] and row["peak_memory_mb"]]
     if sizes:
@@ -242,7 +242,7 @@ def _scatter(
     lines = [_front(rows, at)] if front and kept else []
     return Chart(
         id=id, title=title, caption=caption,
-        traces=[*traces, *lines, *_key(rows, traces, [u for _, u, _ in kept], methods=methods)],
+        traces=[*traces, *lines, *_key(traces, [u for _, u, _ in kept], methods=methods)],
         layout={
             "xaxis": _axis(f"{x.title} ({wide.unit})", [at[i][0] for i in at]),
             "yaxis": _axis(f"{y.title} ({high.unit})", [at[i][1] for i in at]),
@@ -269,9 +269,7 @@ def _marks(precision: str, points: Sequence[tuple[Any, Any, int]], symbols: Sequ
     }  # fmt: skip
 
 
-def _key(
-    rows: Sequence[Row], traces: Sequence[dict[str, Any]], figures: Sequence[Figure], *, methods: bool = False
-) -> list[dict[str, Any]]:
+def _key(traces: Sequence[dict[str, Any]], figures: Sequence[Figure], *, methods: bool = False) -> list[dict[str, Any]]:
     """Legend entries without a mark: plotly would draw a trace's first mark there, whatever its filling says."""
     names = [trace["name"] for trace in traces]
     entries = [(n, "circle" if methods else SHAPES[n], COLOURS[n], n) for n in names]
@@ -283,8 +281,9 @@ def _key(
         (f"{grade} confidence", f"circle{filling}", "ink", "") for grade, filling in FILLINGS.items() if grade in graded
     ]
     return [
-        {"type": "scatter", "mode": "markers", "name": name, "legendgroup": group or name, "x": [None], "y": [None],
-         "rows": [None], "hoverinfo": "skip", "marker": {"symbol": symbol, "color": colour, "size": 11, "line": {"width": 1.5}}}
+        {"type": "scatter", "mode": "markers", "name": name, "legendgroup": group or name,
+         "x": [None], "y": [None], "rows": [None], "hoverinfo": "skip",
+         "marker": {"symbol": symbol, "color": colour, "size": 11, "line": {"width": 1.5}}}
         for name, symbol, colour, group in entries
     ]  # fmt: skip
 

@@ -19,8 +19,9 @@ def document() -> str:
 def _lines() -> Iterator[str]:
     yield "# Columns of the results"
     yield ""
-    yield f"Schema version {SCHEMA_VERSION}. Made from the records by `python -m orchestrator.report.columns_doc`; the same"
-    yield "sentences and units are in the metadata of each Parquet column. A figure that could not be had is null, never 0."
+    yield f"Schema version {SCHEMA_VERSION}. Made from the records by `python -m orchestrator.report.columns_doc`; the"
+    yield "same sentences and units are in the metadata of each Parquet column. A figure that could not be had is null,"
+    yield "never 0."
     for name, model in _FILES.items():
         first, *_ = (model.__doc__ or "").split("\n\n")
         yield from ("", f"## {name}", "", " ".join(first.split()), "")

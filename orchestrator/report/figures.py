@@ -33,7 +33,7 @@ def _failure(row: Row) -> str:
     return f"{row['status']}: {row['error_type'] or 'no error type'}: {one_line(row['error_message'] or 'no message')}"
 
 
-def _nothing_said(row: Row) -> str:
+def _nothing_said(_: Row) -> str:
     return "the worker gave neither a figure nor a reason"
 
 

@@ -35,10 +35,12 @@ GLYPHS = {"high": "●", "medium": "◉", "low": "○"}
 """The same fillings as the charts' marks."""
 _OPTIONAL = ("attention", "processes", "tensor_parallel", "accelerator_type")
 """Settings that get a column only where the sweep varies them."""
+_ESTIMATORS = ("calflops", "architecture", "parameter_estimate", "dispatcher")
 _GROUPS_SHOWN = 4
+_DASH = "\u2013"
 _ENVIRONMENT = (
-    "host", "device", "gpu_names", "driver_version", "cuda_version", "cpu_name", "cpu_threads", "memory_total_mb", "platform",
-    "python_version", "torch_version", "transformers_version", "quantiser_version", "joulegrid_version",
+    "host", "device", "gpu_names", "driver_version", "cuda_version", "cpu_name", "cpu_threads", "memory_total_mb",
+    "platform", "python_version", "torch_version", "transformers_version", "quantiser_version", "joulegrid_version",
 )  # fmt: skip
 
 
@@ -125,8 +127,8 @@ def _answer(rows: Sequence[Row], group: answers.Group, scales: dict[str, Scale])
     lines = []
     for precision, members in answers.by_precision(rows, group).items():
         fast, cheap = answers.fastest(rows, members), answers.cheapest(rows, members)
-        lines.append((precision, _best(rows, fast, scales["throughput"]), _best(rows, cheap, scales["energy"]),
-                      None if fast is None else _figure(PEAK_MEMORY.of(rows[fast.index]), scales["memory"])))  # fmt: skip
+        memory = None if fast is None else _figure(PEAK_MEMORY.of(rows[fast.index]), scales["memory"])
+        lines.append((precision, _best(rows, fast, scales["throughput"]), _best(rows, cheap, scales["energy"]), memory))
     return {
         "group": group,
         "fastest": _best(rows, answers.fastest(rows, group.members), scales["throughput"]),
@@ -140,15 +142,16 @@ def _answer(rows: Sequence[Row], group: answers.Group, scales: dict[str, Scale])
 def _best(rows: Sequence[Row], best: answers.Best | None, unit: Scale) -> dict[str, Any] | None:
     if best is None:
         return None
+    row = rows[best.index]
     return {
-        "precision": rows[best.index]["precision"], "batch": rows[best.index]["batch_size"], **_figure(best.figure, unit),
+        "precision": row["precision"], "batch": row["batch_size"], **_figure(best.figure, unit),
         "rival": None if best.rival is None else rows[best.rival]["precision"],
     }  # fmt: skip
 
 
 def _figure(figure: Figure, unit: Scale) -> dict[str, Any]:
     if figure.value is None:
-        return {"text": "–", "unit": "", "glyph": "", "title": figure.reason}
+        return {"text": _DASH, "unit": "", "glyph": "", "title": figure.reason}
     return {
         "text": unit.number(figure.value, figure.half_width), "unit": unit.unit,
         "glyph": GLYPHS.get(figure.confidence or "", ""), "title": _provenance(figure),
@@ -157,7 +160,7 @@ def _figure(figure: Figure, unit: Scale) -> dict[str, Any]:
 
 def _cell(figure: Figure, unit: Scale, reasons: Notes, provenances: Notes) -> TableCell:
     if figure.value is None:
-        return TableCell(text="–", note=reasons.number(figure.reason))
+        return TableCell(text=_DASH, note=reasons.number(figure.reason))
     return TableCell(
         text=unit.number(figure.value, figure.half_width), sort=f"{figure.value:.6g}",
         glyph=GLYPHS.get(figure.confidence or "", ""), provenance=provenances.number(_provenance(figure)),
@@ -176,31 +179,29 @@ def _provenance(figure: Figure) -> str:
 
 def _estimates(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What each FLOPs estimator says, once for every distinct answer: precisions mostly share theirs."""
-    names = ("calflops", "architecture", "parameter_estimate", "dispatcher")
-    unit, found = scale(FLOPS, rows), {}
+    unit = scale(FLOPS, rows)
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
-        if row["flops_value"] is None:
+        if not row["flops_value"]:
             continue
-        why = json.loads(row["flops_failures"] or "{}")
-        others = [
-            (f"{row[f'flops_{n}'] / row['flops_value'] - 1:+.2%}", "") if row[f"flops_{n}"] is not None and row["flops_value"]
-            else ("–", why.get(n, "this estimator was not asked"))
-            for n in names
-        ]  # fmt: skip
+        others = [_against_verdict(row, name) for name in _ESTIMATORS]
         key = (
-            row["model"],
-            row["batch_size"],
-            row["input_tokens"],
-            row["output_tokens"],
-            row["flops_value"],
-            str(others),
+            *(row[name] for name in ("model", "batch_size", "input_tokens", "output_tokens", "flops_value")),
+            *others,
         )
-        entry = found.setdefault(
-            key, {"row": row, "figure": _figure(FLOPS.of(row), unit), "others": others, "precisions": []}
-        )
+        new = {"row": row, "figure": _figure(FLOPS.of(row), unit), "others": others, "precisions": []}
+        entry = found.setdefault(key, new)
         if row["precision"] not in entry["precisions"]:
             entry["precisions"].append(row["precision"])
     return list(found.values())
+
+
+def _against_verdict(row: Row, estimator: str) -> tuple[str, str]:
+    """How far the estimator is from the verdict; or a dash, and why."""
+    value = row[f"flops_{estimator}"]
+    if value is None:
+        return _DASH, json.loads(row["flops_failures"] or "{}").get(estimator, "this estimator was not asked")
+    return f"{value / row['flops_value'] - 1:+.2%}", ""
 
 
 def _environments(rows: Sequence[Row]) -> list[tuple[tuple[Any, ...], int]]:

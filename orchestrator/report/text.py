@@ -25,7 +25,7 @@ from orchestrator.report.figures import (
 
 _QUANTITIES = (THROUGHPUT, TTFT, ENERGY, PEAK_MEMORY, FLOPS)
 _ESSENTIAL = (THROUGHPUT, ENERGY, FLOPS)
-_MODEL_WIDTH = 12
+_MODEL_WIDTH = 8
 """What the model's name must have at least; the one column that gives way, so that no figure is cut in two."""
 _TITLES = {"memory": "Peak", "energy": "Energy"}
 """Shorter than in the page, where there is room."""
@@ -122,7 +122,8 @@ def _dashes(rows: Sequence[Row]) -> Iterator[str]:
 def _failures(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if row["status"] != "ok":
-            cell = f"{row['model']} {row['precision']} batch {row['batch_size']} {row['input_tokens']}/{row['output_tokens']}"
+            tokens = f"{row['input_tokens']}/{row['output_tokens']}"
+            cell = f"{one_line(row['model'])} {row['precision']} batch {row['batch_size']} {tokens}"
             kept = f" ({row['repeats_ok']} of {row['repeats_asked']} repeats kept)" if row["repeats_ok"] else ""
             error = f"{row['error_type'] or 'no error type'}: {one_line(row['error_message'] or 'no message')}"
             yield f"{row['status']}: {cell}{kept}: {error}"

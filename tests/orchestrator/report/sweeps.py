@@ -26,7 +26,7 @@ _METHODS = {"high": "calflops", "medium": "architecture", "low": "parameter_esti
 
 
 def gpu_sweep(models: int = 2, batches: tuple[int, ...] = (1, 4, 16, 64), workloads: int = 1) -> list[AggregatedResult]:
-    """Every precision x batch x workload of some models on a GPU; the last model's largest fp32 batch is out of memory."""
+    """Every precision x batch x workload of some models on a GPU; one cell is out of memory."""
     rng = random.Random(0)
     return [
         measured(
@@ -91,10 +91,11 @@ def measured(
         cell=settings(model=model, precision=precision, batch=batch, prompt=prompt), status="ok",
         repeats_asked=5, repeats_ok=5, attempts=5, load_s=4.0,
         compute_metrics=ComputeMetrics(
-            flops=FlopsResult(value=flops, method=_METHODS[grade], confidence=grade, precision="bf16", notes="within 0.2 %"),
+            flops=FlopsResult(value=flops, method=_METHODS[grade], confidence=grade, precision="bf16"),
             estimates=FlopsEstimates(
-                calflops=flops if grade == "high" else None, architecture=flops * 1.002, parameter_estimate=flops * 0.87,
-                dispatcher=flops, failures={} if grade == "high" else {"calflops": "its module count left attention out"},
+                calflops=flops if grade == "high" else None, architecture=flops * 1.002,
+                parameter_estimate=flops * 0.87, dispatcher=flops,
+                failures={} if grade == "high" else {"calflops": "its module count left attention out"},
             ),
             flops_per_token=flops / batch / 32, flops_per_second=flops / (32 * step_s), mfu=0.2 if gpu else None,
             peak_source="NVIDIA data sheet" if gpu else "no peak is known for this processor",
@@ -108,10 +109,13 @@ def measured(
             timing_method="cuda_events" if gpu else "perf_counter",
         ),
         energy_metrics=EnergyMetrics(
-            gpu_energy_j=None if joules is None else joules * generated, energy_method="nvml_counter" if gpu else "none",
-            energy_confidence=_GRADES[(len(precision) + batch.bit_length()) % 3] if gpu else None, energy_reasons=() if gpu else ("no_gpu",),
+            gpu_energy_j=None if joules is None else joules * generated,
+            energy_method="nvml_counter" if gpu else "none",
+            energy_confidence=_GRADES[(len(precision) + batch.bit_length()) % 3] if gpu else None,
+            energy_reasons=() if gpu else ("no_gpu",),
         ),
-        energy_per_output_token_j=joules, energy_per_output_token_uncertainty_j=None if joules is None else joules * 0.03,
+        energy_per_output_token_j=joules,
+        energy_per_output_token_uncertainty_j=None if joules is None else joules * 0.03,
         precision_metadata=PrecisionMetadata(weights="bf16", activations="bf16", compute="bf16"),
         statistics=Statistics(
             output_tokens_per_s_over_repeats=_spread(rate), ttft_s_over_repeats=_spread(step_s * 2),
