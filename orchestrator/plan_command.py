@@ -1,0 +1,255 @@
+"""`python -m orchestrator plan sweep.yaml`: every cell of a sweep with what it needs and will cost, before it runs.
+
+Starts no Ray and loads no torch. FLOPs, memory and time are closed forms (`orchestrator.forecast`): null, with the
+reason, where the model's config is not on this disk or is of an architecture that has to be built to be counted.
+"""
+
+import argparse
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue, NonNegativeFloat, NonNegativeInt
+
+from orchestrator import config, plan
+from orchestrator.config import SweepConfig
+from orchestrator.forecast import CARDS, Forecast, forecast
+from workers.records import Cell, Record, Run
+
+_OPTIONAL = ("bitsandbytes", "torchao", "flash_attn", "flash_attn_interface")
+"""Packages that the rules of the impossible ask for; looked up here, for the workers' are most often the same."""
+
+
+class PlannedCell(Record):
+    """A cell, what becomes of it, and what it costs on paper."""
+
+    cell_id: str
+    """Hash of its settings."""
+    settings: dict[str, JsonValue]
+    """Its settings, by the names of the sweep file."""
+    status: Literal["to do", "done", "skipped"]
+    """`done` where every repeat is finished already; `skipped` where the hardware or its libraries cannot run it."""
+    reason: str | None = None
+    """Why it is skipped."""
+    repeats_done: NonNegativeInt = 0
+    """Repeats that are finished already."""
+    gpus: NonNegativeFloat
+    """GPUs that a run reserves; 0 on the CPU."""
+    forecast: Forecast
+    """What it costs on paper."""
+
+
+class Plan(Record):
+    """A sweep before it runs."""
+
+    name: str
+    """The sweep's name."""
+    sweep_hash: str
+    """Hash of everything that bears on its figures."""
+    out: str
+    """Where its results will lie."""
+    card: str | None
+    """The card that figures are for, where cells are not pinned to one; null: none was named."""
+    excluded: NonNegativeInt
+    """Points of the grid that `exclude` leaves out."""
+    repeats: NonNegativeInt
+    """How often each cell is measured."""
+    each_card: bool
+    """Whether each cell is measured on every type of card that the cluster will have, of which one is counted here."""
+    runs_left: NonNegativeInt
+    """Runs that are neither finished nor skipped."""
+    least_gpu_s: NonNegativeFloat | None
+    """Least GPU time of the runs left, without loading; null where a cell has no `predicted_s`. Unit: GPU x s."""
+    journal_reason: str | None
+    """Why it is not known what is done already; null where it is."""
+    cells: tuple[PlannedCell, ...]
+    """Every cell, in the order written."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the plan; 0, or 2 where the sweep is wrong."""
+    arguments = _arguments(argv)
+    try:
+        sweep = config.load(arguments.sweep)
+        cells = plan.expand(sweep)
+    except config.SweepError as error:
+        print(error, file=sys.stderr)
+        return 2
+    planned = _plan(sweep, cells, arguments.card)
+    if arguments.json:
+        print(planned.model_dump_json(indent=2))
+    else:
+        print("\n".join(_lines(planned)))
+    return 0
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m orchestrator plan", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("sweep", type=Path, help="the sweep file (YAML)")
+    parser.add_argument("--card", choices=CARDS, help="the card it will run on, where the sweep does not pin one")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser.parse_args(argv)
+
+
+def _plan(sweep: SweepConfig, cells: Sequence[Cell], card: str | None) -> Plan:
+    done, journal_reason = _done(sweep)
+    planned = [_planned(sweep, *pair, card, done) for pair in zip(cells, forecast(cells, card), strict=True)]
+    left = [cell for cell in planned if cell.status == "to do"]
+    times = [_least_gpu_s(cell, sweep.repeats - cell.repeats_done) for cell in left]
+    return Plan(
+        name=sweep.name,
+        sweep_hash=sweep.sweep_hash,
+        out=sweep.out,
+        card=card,
+        excluded=plan.points(sweep) - len(cells),
+        repeats=sweep.repeats,
+        each_card=sweep.placement.one_row_per_card,
+        runs_left=sum(sweep.repeats - cell.repeats_done for cell in left),
+        least_gpu_s=None if None in times else sum(time for time in times if time is not None),
+        journal_reason=journal_reason,
+        cells=tuple(planned),
+    )
+
+
+def _least_gpu_s(cell: PlannedCell, repeats: int) -> float | None:
+    one = cell.forecast.predicted_s
+    return None if one is None else one * cell.gpus * repeats
+
+
+def _done(sweep: SweepConfig) -> tuple[Collection[str], str | None]:
+    """Keys of the runs that are finished already, or why that is not known."""
+    if "://" not in sweep.out and not (Path(sweep.out).expanduser() / "journal").is_dir():
+        return (), None  # the usual case needs no pyarrow
+    from orchestrator import provenance, store
+
+    try:
+        return store.finished(sweep.out, provenance.fingerprint()), None
+    except store.StoreError as error:
+        return (), str(error)
+
+
+def _planned(sweep: SweepConfig, cell: Cell, cost: Forecast, card: str | None, done: Collection[str]) -> PlannedCell:
+    finished = sum(Run(cell=cell, repeat=repeat).key in done for repeat in range(sweep.repeats)) if done else 0
+    reason = plan.impossible(cell, _hardware(cell, card)) if finished < sweep.repeats else None
+    share = sweep.placement.gpus_per_process
+    return PlannedCell(
+        cell_id=cell.cell_id,
+        settings=_settings(cell),
+        status="skipped" if reason else "done" if finished == sweep.repeats else "to do",
+        reason=reason,
+        repeats_done=finished,
+        gpus=0 if cell.device == "cpu" else cell.world_size * (1 if share is None else share),
+        forecast=cost,
+    )
+
+
+def _hardware(cell: Cell, card: str | None) -> plan.Hardware:
+    """What is known of where the cell will run; what is not known forbids nothing."""
+    name = cell.accelerator_type or card
+    known = CARDS.get(name) if name else None
+    return plan.Hardware(
+        device="cpu" if cell.device == "cpu" else "cuda",
+        card=name,
+        compute_capability=known.compute_capability if known else None,
+        packages=_installed(),
+    )
+
+
+@cache
+def _installed() -> frozenset[str]:
+    return frozenset(name for name in _OPTIONAL if find_spec(name))
+
+
+def _settings(cell: Cell) -> dict[str, JsonValue]:
+    """A cell's settings by their names in the sweep file, defaults included."""
+    settings: dict[str, JsonValue] = {"model": cell.model.name, "precision": cell.precision}
+    settings |= {name: getattr(cell, name) for name in config.AXES}
+    settings |= {f"generate.{name}": value for name, value in cell.generate.items()}
+    return settings | {f"load.{name}": value for name, value in cell.load.items()}
+
+
+def _lines(planned: Plan) -> Iterator[str]:
+    """The plan as text: what all cells share once, then a line for each cell."""
+    shared, varying = _shared(planned.cells)
+    yield _headline(planned)
+    yield "every cell: " + ", ".join(f"{name} {_said(value)}" for name, value in shared.items() if value is not None)
+    marks = {reason: f"[{n}]" for n, reason in enumerate(dict.fromkeys(c.reason for c in planned.cells if c.reason), 1)}
+    titles = [*varying, "GPUs", "GFLOP", "memory", "fits", "least time", "status"]
+    yield ""
+    yield from _aligned([titles, *(_columns(cell, varying, planned.repeats, marks) for cell in planned.cells)])
+    yield ""
+    yield from (f"{mark} {reason}" for reason, mark in marks.items())
+    yield from _footnotes(planned)
+
+
+def _headline(planned: Plan) -> str:
+    counts = {status: sum(cell.status == status for cell in planned.cells) for status in ("to do", "done", "skipped")}
+    said = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
+    excluded = f"; {planned.excluded:,} points excluded" if planned.excluded else ""
+    total = "" if planned.least_gpu_s is None else f", at least {_duration(planned.least_gpu_s)} of GPU time"
+    return (
+        f"{planned.name}: {len(planned.cells):,} cells ({said}{excluded}) x {planned.repeats:,} repeats, "
+        f"{planned.runs_left:,} runs left{total}; results: {planned.out}"
+    )
+
+
+def _shared(cells: Sequence[PlannedCell]) -> tuple[dict[str, JsonValue], list[str]]:
+    """Settings with one value in all cells, and the names of the others."""
+    names = list(dict.fromkeys(name for cell in cells for name in cell.settings))
+    first = cells[0].settings
+    varying = [name for name in names if any(cell.settings.get(name) != first.get(name) for cell in cells)]
+    return {name: first.get(name) for name in names if name not in varying}, varying
+
+
+def _columns(cell: PlannedCell, varying: Iterable[str], repeats: int, marks: Mapping[str, str]) -> list[str]:
+    cost = cell.forecast
+    partly = f" ({cell.repeats_done} of {repeats} done)" if 0 < cell.repeats_done < repeats else ""
+    return [
+        *(_said(cell.settings.get(name)) for name in varying),
+        f"{cell.gpus:g}",
+        "-" if cost.flops is None else f"{cost.flops.value / 1e9:,.3g} {cost.flops.confidence}",
+        "-" if cost.memory_mb is None else f"{cost.memory_mb:,.0f} MB",
+        {None: "-", True: "yes", False: "no"}[cost.fits],
+        "-" if cost.predicted_s is None else _duration(cost.predicted_s),
+        cell.status + partly + (f" {marks[cell.reason]}" if cell.reason else ""),
+    ]
+
+
+def _footnotes(planned: Plan) -> Iterator[str]:
+    """What the columns mean, and why there are dashes in them."""
+    yield "GFLOP: of one inference, with its confidence. Memory: weights and KV cache on each GPU, without activations."
+    yield "Least time: the card's roofline over warm-up and window, without loading."
+    if planned.each_card:
+        yield "Each cell is measured on every type of card that the cluster has; one of them is counted here."
+    if planned.journal_reason:
+        yield f"What is done already is not known: {planned.journal_reason}"
+    for what in ("flops_reason", "card_reason"):
+        reasons: dict[str, set[str]] = {}
+        for cell in planned.cells:
+            if reason := getattr(cell.forecast, what):
+                reasons.setdefault(reason, set()).add(str(cell.settings["model"]))
+        column = "figures" if what == "flops_reason" else "fit or time"
+        for reason, models in reasons.items():
+            if what == "flops_reason" or not any(reason == cell.forecast.flops_reason for cell in planned.cells):
+                yield f"No {column} for {', '.join(sorted(models))}: {reason}."
+
+
+def _said(value: Any) -> str:
+    return {True: "true", False: "false", None: "-"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= size:
+            return f"{seconds / size:,.3g} {unit}"
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows in columns, in plain text: rich takes seconds for 10,000 rows."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
