@@ -2,6 +2,7 @@
 
 from orchestrator.config._load import from_mapping, load
 from orchestrator.config._problems import Origin, Problem, SweepError
+from orchestrator.config._settings import AXES
 from orchestrator.config._sweep import (
     Emissions,
     ModelEntry,
@@ -14,7 +15,7 @@ from orchestrator.config._sweep import (
 )
 
 __all__ = [
-    "load", "from_mapping", "SweepConfig", "SweepError", "SweepFile",
+    "load", "from_mapping", "AXES", "SweepConfig", "SweepError", "SweepFile",
     "Emissions", "ModelEntry", "Placement", "Prompts", "QualityText", "Shuffled",
     "Origin", "Problem",
 ]  # fmt: skip
