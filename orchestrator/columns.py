@@ -79,6 +79,9 @@ class Column(NamedTuple):
         metadata = {"description": self.sentence}
         if self.unit:
             metadata["unit"] = self.unit
+        if get_origin(self.kind) is Literal:
+            # Arrow's dictionary is a Categorical to Polars; with its own key beside it, an Enum that knows the order.
+            metadata["_PL_ENUM_VALUES2"] = "".join(f"{len(word)};{word}" for word in get_args(self.kind))
         return pa.field(self.name, self.type, metadata=metadata)
 
     def value(self, record: Record) -> Any:

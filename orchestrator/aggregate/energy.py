@@ -23,6 +23,7 @@ def energy(repeats: Sequence[EnergyMetrics]) -> EnergyMetrics:
         gpu_energy_j=total,
         gpu_energy_uncertainty_j=_complete(repeats, lambda part: part.gpu_energy_uncertainty_j),
         gpu_energy_net_j=_complete(repeats, lambda part: part.gpu_energy_net_j),
+        gpu_energy_net_uncertainty_j=_complete(repeats, lambda part: part.gpu_energy_net_uncertainty_j),
         idle_power_w=_mean(repeats, lambda part: part.idle_power_w),
         duration_s=_complete(repeats, lambda part: part.duration_s),
         energy_method=method,

@@ -26,7 +26,7 @@ class WarmupDone(Record):
     duration_s: NonNegativeFloat
     """Time they took together. Unit: s."""
     cv: NonNegativeFloat | None = None
-    """Coefficient of variation of the last ones' times; null with fewer than two."""
+    """Coefficient of variation of the last ones' times; null with fewer than two. Unit: 1."""
     converged: bool | None = None
     """Whether they settled under the asked bound; null where a fixed count was asked for."""
 
