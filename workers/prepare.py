@@ -4,6 +4,7 @@ import os
 import traceback
 from collections.abc import Sequence
 
+from workers.errors import ModelLoadError
 from workers.records import InferenceCost, ModelSpec, Record, Shape
 
 
@@ -28,7 +29,7 @@ def prepare(model: ModelSpec, load: dict[str, object], shapes: Sequence[Shape]) 
     try:
         costs = flops.estimate(model, shapes, load=load)
     except Exception as error:
-        fatal = isinstance(error, flops.ConfigError)
+        fatal = isinstance(error, ModelLoadError)
         return Prepared(
             reason=" ".join(str(error).split()),
             error_type=type(error).__name__ if fatal else None,

@@ -4,7 +4,7 @@
 says what an error of Ray's means. Which run is next is decided in `orchestrator.backlog`, which knows nothing of Ray.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -30,7 +30,7 @@ def run(
     texts: Mapping[str, Sequence[str]] | None = None,
     make: Callable[[], Measures] | None = None,
     estimate: Callable[..., Any] = prepare,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Make the runs, and yield each one's outcome as it ends.
 
     Args:

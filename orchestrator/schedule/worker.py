@@ -136,7 +136,7 @@ class Worker:
 
 def _group(kind: Kind, nodes: Sequence[Node], cluster: Cluster) -> Any:
     """A placement group with a bundle per rank, each pinned to the node that was chosen for it."""
-    bundle = {"CPU": CPUS_PER_PROCESS}
+    bundle: dict[str, float] = {"CPU": CPUS_PER_PROCESS}
     if cluster.units_per_process:
         bundle["GPU"] = cluster.units_per_process
     return placement_group(
