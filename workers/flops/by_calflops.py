@@ -1,70 +1,90 @@
 """Counting with the calflops library, in a process of its own.
 
 calflops replaces functions of `torch.nn.functional` while it counts, and leaves them replaced when the model raises: the
-next count in that process is double, and everything that runs there stays instrumented. So this module runs as
-`python -m workers.flops.by_calflops`: a request as JSON on standard input, one line of JSON on standard output.
+next count in that process is double, and everything that runs there stays instrumented. So `Library` starts
+`python -m workers.flops.by_calflops`, which answers requests line by line, and forks for each: whatever a count leaves
+behind ends with it.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 from typing import Any
 
 from workers.records import ModelSpec, Shape
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 300
 """A count takes seconds; past this the library is stuck, and the other estimators answer."""
 
 
-class Counting:
-    """calflops at work on one model; made before the other estimators begin, so that they work side by side."""
+class Library:
+    """The process that calflops works in. A context manager: leaving it ends the process.
 
-    def __init__(self, model: ModelSpec, shapes: Sequence[Shape], load: Mapping[str, Any]) -> None:
+    Requests are answered in the order they were sent in, so one can be sent before the other estimators begin, and read
+    when they are done.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+        )
+
+    def __enter__(self) -> "Library":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def send(self, model: ModelSpec, shapes: Sequence[Shape], load: Mapping[str, Any]) -> None:
+        """Ask for the FLOPs of each of `shapes`."""
         request = {
             "model": model.model_dump(mode="json"),
             "shapes": [shape.model_dump(mode="json") for shape in shapes],
             "load": dict(load),
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "workers.flops.by_calflops"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request))
-        self._process.stdin.close()
-        self._process.stdin = None  # communicate() would flush it again
+        self._process.stdin.write(json.dumps(request) + "\n")
 
-    def flops(self) -> tuple[list[float | None], str | None]:
-        """FLOPs of each shape, and why they are null where they are."""
-        try:
-            output, errors = self._process.communicate(timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.stop()
-            return [], f"calflops had not finished after {TIMEOUT_S:g} s"
-        if self._process.returncode:
-            last = errors.strip().splitlines()[-1:] or [f"exit status {self._process.returncode}"]
-            return [], f"calflops: {last[0]}"
-        answer = json.loads(output.splitlines()[-1])
+    def receive(self) -> tuple[list[float] | None, str | None]:
+        """FLOPs of each shape of the oldest request that was not answered yet, or None and why."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            return None, f"the process of calflops ended with status {self._process.wait()}"
+        answer = json.loads(line)
         return answer["flops"], answer["failure"]
-
-    def stop(self) -> None:
-        """End the process, where it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
 
 
 def main() -> None:
-    """Answer one request."""
-    request = json.load(sys.stdin)
-    with redirect_stdout(sys.stderr):
-        answer = _answer(request)
-    print(json.dumps(answer))
+    """Answer requests until there are no more."""
+    from workers.flops import twin  # noqa: F401 - imported once here instead of in every fork
+
+    answers = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the model's code prints is no answer
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(TIMEOUT_S)
+            _reply(answers, _answer(json.loads(line)))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status:
+            died = f"calflops died of signal {status}" if status < 128 else f"calflops ended with status {status >> 8}"  # noqa: PLR2004 - wait's encoding
+            why = f"calflops had not finished after {TIMEOUT_S} s" if status == signal.SIGALRM else died
+            _reply(answers, {"flops": None, "failure": why})
+
+
+def _reply(answers: int, answer: dict[str, Any]) -> None:
+    os.write(answers, (json.dumps(answer) + "\n").encode())
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +98,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         passes = Passes(_counter(Twin(read)), shapes, read.bends)
         return {"flops": [passes.flops(shape) for shape in shapes], "failure": None}
     except Exception as error:
-        return {"flops": [None] * len(shapes), "failure": f"calflops: {config.one_line(error)}"}
+        return {"flops": None, "failure": config.one_line(error)}
 
 
 def _counter(twin: Any) -> Any:

@@ -39,15 +39,11 @@ def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
         ModelLoadError: there is no config to be had: no such folder, a hub that does not answer, no `model_type`.
     """
     import transformers
-    from transformers import AutoConfig, PretrainedConfig
+    from transformers import PretrainedConfig
 
     transformers.logging.set_verbosity_error()
     try:
-        fields, _ = (
-            (dict(model.config), None)
-            if model.config is not None
-            else PretrainedConfig.get_config_dict(model.source, revision=model.revision)
-        )
+        fields = dict(model.config or PretrainedConfig.get_config_dict(model.source, revision=model.revision)[0])
     except Exception as error:
         raise ModelLoadError(f"model {model.name!r}: no config to be had: {one_line(error)}") from error
     if not isinstance(fields.get("model_type"), str):
@@ -55,20 +51,36 @@ def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
     # What quantises weights changes no product; some of its libraries are not even there on the machine that costs.
     fields = {k: v for k, v in fields.items() if k != "quantization_config"}
     fields |= {name: value for name, value in load.items() if name in fields}
+    if unknown := _unknown(model, fields):
+        return ModelConfig(config=PretrainedConfig(**fields), unknown=unknown)
     try:
-        return ModelConfig(
-            config=_known(AutoConfig, model, fields), trust_remote_code=model.trust_remote_code
-        )
+        return ModelConfig(config=_known(model, fields), trust_remote_code=model.trust_remote_code)
     except Exception as error:
-        return ModelConfig(config=PretrainedConfig(**fields), unknown=one_line(error))
+        raise ModelLoadError(f"model {model.name!r}: its config does not fit: {one_line(error)}") from error
 
 
-def _known(auto: Any, model: ModelSpec, fields: dict[str, Any]) -> Any:
-    """The config of an architecture that transformers or, if trusted, the model's own code knows."""
+def _unknown(model: ModelSpec, fields: Mapping[str, Any]) -> str | None:
+    """Why transformers cannot build the architecture; null where it can, if need be by the model's own trusted code."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     if model.trust_remote_code and "auto_map" in fields:
-        return auto.from_pretrained(model.source, revision=model.revision, trust_remote_code=True)
+        return None
+    kind = fields["model_type"]
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return None
+    own_code = ", and the code that comes with it is not trusted" if "auto_map" in fields else ""
+    return f"transformers {transformers.__version__} has no causal language model of type {kind!r}{own_code}"
+
+
+def _known(model: ModelSpec, fields: Mapping[str, Any]) -> Any:
+    """The config object of an architecture that can be built."""
+    from transformers import AutoConfig
+
+    if model.trust_remote_code and "auto_map" in fields:
+        return AutoConfig.from_pretrained(model.source, revision=model.revision, trust_remote_code=True)
     rest = {name: value for name, value in fields.items() if name != "model_type"}
-    return auto.for_model(fields["model_type"], **rest)
+    return AutoConfig.for_model(fields["model_type"], **rest)
 
 
 def one_line(error: BaseException) -> str:

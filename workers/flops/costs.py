@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from workers.errors import ModelLoadError
-from workers.flops import blueprint, by_architecture, by_calflops, by_dispatcher, config, memory
+from workers.flops import blueprint, by_architecture, by_dispatcher, config, memory
+from workers.flops.by_calflops import Library
 from workers.flops.passes import Passes
 from workers.flops.twin import Twin
 from workers.flops.verdict import verdict
@@ -15,7 +16,13 @@ _MB = 1e6
 _T = TypeVar("_T")
 
 
-def estimate(model: ModelSpec, shapes: Sequence[Shape], *, load: Mapping[str, Any] = {}) -> list[InferenceCost]:
+def estimate(
+    model: ModelSpec,
+    shapes: Sequence[Shape],
+    *,
+    load: Mapping[str, Any] = {},
+    library: Library | None = None,
+) -> list[InferenceCost]:
     """What one inference of `model` costs on paper, for each of `shapes`, in their order.
 
     All shapes share one twin of the model and the passes counted on it. Neither weights nor a GPU are needed. To be called
@@ -25,29 +32,31 @@ def estimate(model: ModelSpec, shapes: Sequence[Shape], *, load: Mapping[str, An
         model: the model; of the hub's models, only the config is fetched.
         shapes: batch sizes, tokens and precisions.
         load: the sweep's arguments of loading: those that name a field of the config replace it.
+        library: calflops' process, where many models share one; otherwise this call has its own.
 
     Raises:
         ModelLoadError: the config cannot be read, or does not say how large the model is.
     """
     if not shapes:
         return []
-    # Begun first, so that the library counts beside everything below.
-    calflops = by_calflops.Counting(model, shapes, load)
+    if library is None:
+        with Library() as own:
+            return estimate(model, shapes, load=load, library=own)
+    library.send(model, shapes, load)  # first, so that it counts beside everything below
     try:
         drawing = _draw(model, config.read(model, load))
         dispatched, no_dispatcher = _attempt(lambda: _dispatch(drawing, shapes))
         closed, no_closed = _attempt(lambda: _closed_form(drawing, shapes))
-        library, no_library = calflops.flops()
     finally:
-        calflops.stop()
-    failures = {"dispatcher": no_dispatcher, "architecture": no_closed, "calflops": no_library}
+        calflops, no_calflops = library.receive()
+    failures = {"dispatcher": no_dispatcher, "architecture": no_closed, "calflops": drawing.no_twin or no_calflops}
     return [
         _cost(
             drawing,
             shape,
             dispatched,
             FlopsEstimates(
-                calflops=library[i] if library else None,
+                calflops=calflops[i] if calflops else None,
                 architecture=closed.flops(shape) if closed else None,
                 parameter_estimate=2.0 * drawing.sizes.active * _tokens(shape),
                 dispatcher=dispatched.flops(shape) if dispatched else None,
@@ -122,7 +131,7 @@ def _cost(drawing: _Drawing, shape: Shape, dispatched: Passes | None, estimates:
 def _cache_mb(dispatched: Passes | None, drawing: _Drawing, shape: Shape) -> tuple[float, float | None]:
     """The cache at the end, and what a decode pass reads of it on average. Unit: MB."""
     if dispatched is None:
-        raise ValueError(drawing.no_twin or "the twin made no pass")
+        raise ValueError(drawing.no_twin or "the twin could make no pass")
     per_element = memory.BYTES[memory.compute_dtype(shape.precision)] / _MB
     mean = dispatched.mean_cache(shape)
     return dispatched.final_cache(shape) * per_element, None if mean is None else mean * per_element
