@@ -9,16 +9,23 @@ from pathlib import Path
 
 import torch
 
+from workers import energy
 from workers.memory import MB
 from workers.records import Environment
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
-_DRIVER = Path("/sys/module/nvidia/version")
 
 
 def gpu_uuid(index: int) -> str:
     """UUID of this process's CUDA device `index`, as NVML spells it."""
     return f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+
+
+def gpu_names(gpus: Sequence[int]) -> tuple[str, ...]:
+    """Names of these CUDA devices as NVML has them, which tells SXM from PCIe; CUDA's own where NVML knows none."""
+    named = energy.card_names([gpu_uuid(index) for index in gpus])
+    cuda = (torch.cuda.get_device_properties(index).name for index in gpus)
+    return tuple(ours if name == "unknown" else name for name, ours in zip(named, cuda, strict=True))
 
 
 def physical_cores() -> int:
@@ -38,9 +45,9 @@ def describe(gpus: Sequence[int], *, quantiser: str | None = None) -> Environmen
     return Environment(
         host=socket.gethostname(),
         device="cuda" if cards else "cpu",
-        gpu_names=tuple(card.name for card in cards),
+        gpu_names=gpu_names(gpus),
         gpu_uuids=tuple(map(gpu_uuid, gpus)),
-        driver_version=_read(_DRIVER),
+        driver_version=energy.driver_version(),
         cuda_version=torch.version.cuda,
         cpu_name=_cpu_name(),
         cpu_threads=torch.get_num_threads(),

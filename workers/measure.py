@@ -1,15 +1,18 @@
 """One run, measured: load, warm up, window, figures. The process that does this is never instrumented for FLOPs."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from workers import environment, memory, prompts
 from workers.clock import TokenTimes
 from workers.compute import compute_metrics
+from workers.energy import EnergyMeter
 from workers.errors import PromptError, UnsupportedError, is_out_of_memory
 from workers.latency import inference_metrics
 from workers.model import (
@@ -67,9 +70,10 @@ class Measurer:
 
     def __init__(self, *, cpu_threads: int | None = None) -> None:
         torch.set_num_threads(cpu_threads or environment.physical_cores())
-        self._loaded: LoadedModel | None = None
+        self.loaded: LoadedModel | None = None
         self._load_key: str | None = None
         self._qualities: dict[str, QualityMetrics] = {}
+        self._meters: dict[tuple[int, ...], EnergyMeter] = {}
         self._bytes_before = 0
         self._bytes_held = 0
 
@@ -102,14 +106,16 @@ class Measurer:
         cell = run.cell
         loaded, reused = self._model_for(cell)
         agree = _agreement(cell)
+        gpus = memory.gpus_of(loaded.model)
+        meter = self._meter(gpus)
+        meter.measure_idle()  # the model is loaded and nothing runs yet
         batch = _prompts(cell, loaded, texts, rank)
         generator = Generator(loaded, batch, output_tokens=cell.output_tokens, options=cell.generate)
         torch.manual_seed(run.repeat)  # for cells that sample; greedy ones draw nothing
         warmup = warm_up(lambda: generator.once().e2e_s, cell.warmup, agree=agree)
         if barrier:
             barrier()
-        gpus = memory.gpus_of(loaded.model)
-        window = _measure_window(generator, cell.window, gpus, agree)
+        window = _measure_window(generator, cell.window, gpus, meter, agree)
         inference = inference_metrics(
             window.generations,
             rows=generator.rows,
@@ -120,6 +126,7 @@ class Measurer:
             timing_method=generator.clock.method,
             not_timed=generator.not_timed,
         )
+        precision = precision_metadata(loaded.model)
         return RawProcessResult(
             cell_id=cell.cell_id,
             repeat=run.repeat,
@@ -139,17 +146,19 @@ class Measurer:
                 cost,
                 cost_reason,
                 inference,
+                compute=precision.compute,
+                cards=environment.gpu_names(gpus),
                 peak=window.peak,
                 model_memory_mb=memory.model_bytes(loaded.model) / memory.MB,
             ),
-            precision_metadata=precision_metadata(loaded.model),
+            precision_metadata=precision,
             quality=self._quality(cell, loaded, texts),
             environment=environment.describe(gpus, quantiser=quantiser(cell.precision)),
         )
 
     def release(self) -> None:
         """Drop the model. `memory_came_back()` then tells whether the GPU has its memory again."""
-        self._loaded = None
+        self.loaded = None
         self._load_key = None
         self._qualities = {}
         self._bytes_held = self._bytes_before
@@ -168,14 +177,22 @@ class Measurer:
 
     def _model_for(self, cell: Cell) -> tuple[LoadedModel, bool]:
         """The cell's model, and whether it was there already."""
-        if self._loaded is not None and self._load_key == cell.load_key:
-            return self._loaded, True
+        if self.loaded is not None and self._load_key == cell.load_key:
+            return self.loaded, True
         self.release()
         self._bytes_before = self._bytes_held = memory.allocated_bytes()
-        self._loaded = load(cell)
+        self.loaded = load(cell)
         self._load_key = cell.load_key
         self._bytes_held = memory.allocated_bytes()
-        return self._loaded, False
+        return self.loaded, False
+
+    def _meter(self, gpus: tuple[int, ...]) -> EnergyMeter:
+        """The meter of these GPUs. It is kept, as it learns the counters' periods and the power at rest."""
+        if gpus not in self._meters:
+            uuids = [environment.gpu_uuid(index) for index in gpus]
+            self._meters[gpus] = EnergyMeter(uuids, synchronize=lambda: _synchronize(gpus))
+        self._meters[gpus].own_pids.update(_pids_of_ranks())
+        return self._meters[gpus]
 
     def _quality(self, cell: Cell, loaded: LoadedModel, texts: Texts) -> QualityMetrics:
         """Perplexity depends on nothing but model and text, so cells and repeats that share both share it."""
@@ -189,34 +206,51 @@ class Measurer:
 
 
 def _measure_window(
-    generator: Generator, rule: Window, gpus: Sequence[int], agree: Callable[[bool], bool]
+    generator: Generator,
+    rule: Window,
+    gpus: Sequence[int],
+    meter: EnergyMeter,
+    agree: Callable[[bool], bool],
 ) -> _Measured:
     """Generate until the rule is content. Nothing but generations and the rule's arithmetic happens in between."""
     peak = memory.PeakMemory(gpus)
     times = MeanTime()
     generations: list[TokenTimes] = []
     peak.begin()
-    _synchronize(gpus)
+    meter.begin()  # waits for the device and for a step of the energy counters
     start_unix_s, start = time.time(), time.perf_counter()
-    while not agree(may_end(rule, times)):
+    while not agree(may_end(rule, times, energy_uncertainty=meter.relative_uncertainty_after(times.total_s))):
         generations.append(generator.once())
         times.add(generations[-1].e2e_s)
     _synchronize(gpus)
     window_s = time.perf_counter() - start
+    held = peak.end()
+    energy = meter.end()
     return _Measured(
         generations=generations,
         window_s=window_s,
         start_unix_s=start_unix_s,
         end_unix_s=start_unix_s + window_s,
         time_uncertainty=times.relative_uncertainty,
-        peak=peak.end(),
-        energy=EnergyMetrics(energy_method="none", energy_reasons=("no_gpu",)),
+        peak=held,
+        energy=energy,
     )
 
 
 def _synchronize(gpus: Sequence[int]) -> None:
     for index in gpus:
         torch.cuda.synchronize(index)
+
+
+def _pids_of_ranks() -> list[int]:
+    """Processes of this run on this host, where it has several: on a shared card they are not foreign."""
+    import torch.distributed as dist
+
+    if not dist.is_available() or not dist.is_initialized():
+        return []
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, (socket.gethostname(), os.getpid()))
+    return [pid for host, pid in everyone if host == socket.gethostname()]
 
 
 def _agreement(cell: Cell) -> Callable[[bool], bool]:

@@ -11,6 +11,8 @@ COST = InferenceCost(
     parameters=1000,
     active_parameters=900,
     weight_memory_mb=4.0,
+    decode_weight_read_mb=3.0,
+    decode_cache_read_mb=0.5,
 )
 
 
@@ -26,8 +28,16 @@ def inference(generations: int = 5) -> InferenceMetrics:
     )
 
 
-def figures(cost: InferenceCost | None, reason: str | None = None) -> ComputeMetrics:
-    return compute_metrics(cost, reason, inference(), peak=(120.0, "process_rss", None), model_memory_mb=4.0)
+def figures(cost: InferenceCost | None, reason: str | None = None, cards: tuple[str, ...] = ()) -> ComputeMetrics:
+    return compute_metrics(
+        cost,
+        reason,
+        inference(),
+        compute="bf16",
+        cards=cards,
+        peak=(120.0, "process_rss", None),
+        model_memory_mb=4.0,
+    )
 
 
 def test_flops_are_divided_by_the_tokens_of_one_generation_and_by_time() -> None:
@@ -36,6 +46,21 @@ def test_flops_are_divided_by_the_tokens_of_one_generation_and_by_time() -> None
     assert metrics.flops_per_token == pytest.approx(6e9 / 6)
     assert metrics.flops_per_second == pytest.approx(5 * 6e9 / 2.5)
     assert (metrics.parameters, metrics.active_parameters) == (1000, 900)
+
+
+def test_utilisation_is_over_the_peak_of_the_cards_that_computed() -> None:
+    metrics = figures(COST, cards=("NVIDIA A100-SXM4-80GB",) * 2)
+    assert metrics.mfu == pytest.approx(5 * 6e9 / 2.5 / (2 * 312e12))
+    assert metrics.mbu == pytest.approx(3.5e6 / 0.15 / (2 * 2039e9))  # the mean of ITL 0.1 and 0.2 s
+    assert metrics.peak_source == "NVIDIA A100 Tensor Core GPU datasheet"
+
+
+@pytest.mark.parametrize(("cards", "why"), [((), "no GPU was used"), (("Abacus 3000",), "'Abacus 3000'")])
+def test_without_a_sourced_peak_there_is_no_utilisation(cards: tuple[str, ...], why: str) -> None:
+    metrics = figures(COST, cards=cards)
+    assert (metrics.mfu, metrics.mbu) == (None, None)
+    assert metrics.peak_source is not None
+    assert why in metrics.peak_source
 
 
 def test_without_a_count_the_figures_are_null_with_the_reason_and_memory_stays() -> None:

@@ -13,7 +13,7 @@ from workers.records import Precision, RandomPrompts, RawProcessResult, Run, War
 
 @pytest.fixture(scope="module")
 def measurer() -> Measurer:
-    return Measurer()
+    return Measurer(cpu_threads=1)  # a second thread only waits for the first where other tests run beside
 
 
 def measure(measurer: Measurer, what: Run, **changed: object) -> RawProcessResult:

@@ -182,12 +182,17 @@ def _make_ready(model: Any) -> None:
 
 
 def _prepare_libraries() -> None:
-    """No progress bars in a job's log, and no warning per layer and token: bitsandbytes logs inside the window."""
-    from transformers import PreTrainedModel  # noqa: F401 - seconds of imports that are no part of loading a model
+    """Import what is slow to import, and keep the libraries' chatter out of the job's log.
+
+    bitsandbytes warns per layer and token, inside the window; torchao, which transformers imports anyway, warns
+    of kernels for other cards.
+    """
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers import PreTrainedModel  # noqa: F401 - seconds of imports, no part of loading a model
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _title(spec: ModelSpec) -> str:
