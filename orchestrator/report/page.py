@@ -37,6 +37,7 @@ _OPTIONAL = ("attention", "processes", "tensor_parallel", "accelerator_type")
 """Settings that get a column only where the sweep varies them."""
 _ESTIMATORS = ("calflops", "architecture", "parameter_estimate", "dispatcher")
 _GROUPS_SHOWN = 4
+_ROWS_LISTED = 250
 _DASH = "\u2013"
 _ENVIRONMENT = (
     "host", "device", "gpu_names", "driver_version", "cuda_version", "cpu_name", "cpu_threads", "memory_total_mb",
@@ -82,6 +83,7 @@ def render(rows: Sequence[Row]) -> str:
         head=_head(rows),
         answers=[_answer(rows, group, scales) for group in answers.groups(rows)],
         groups_shown=_GROUPS_SHOWN,
+        rows_listed=_ROWS_LISTED,
         headers=[(quantity.title, scales[quantity.key].unit) for quantity in quantities],
         optional=[name for name in _OPTIONAL if len({row[name] for row in rows}) > 1],
         rows=[(row, [_cell(q.of(row), scales[q.key], reasons, provenances) for q in quantities]) for row in rows],

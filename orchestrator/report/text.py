@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, OverflowMethod, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -42,8 +42,9 @@ class ClosingTable:
         """Table, legend, then whatever is not a figure: dashes' reasons and failures, a line each."""
         table, wide, left_out = self._fitting(console, options)
         yield table
+        overflow: OverflowMethod = "crop" if options.ascii_only else "ellipsis"  # the ellipsis is no ASCII
         for line in [*_legend(wide=wide), *left_out, *_dashes(self.rows), *_failures(self.rows), *_mixed(self.rows)]:
-            yield Text(_plain(line, ascii_only=options.ascii_only), no_wrap=True, overflow="ellipsis")
+            yield Text(_plain(line, ascii_only=options.ascii_only), no_wrap=True, overflow=overflow)
 
     def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[Table, bool, list[str]]:
         """The fullest table that the console has room for: methods in words, in letters, or the essential figures."""
@@ -78,7 +79,7 @@ def _table(rows: Sequence[Row], quantities: Sequence[Quantity], *, wide: bool, a
         cells = [_plain(_shown(q, row, scales[q.key], wide=wide), ascii_only=ascii_only) for q in quantities]
         settings = [row["precision"], str(row["batch_size"]), f"{row['input_tokens']}/{row['output_tokens']}"]
         # Text, not str: a model's name is foreign, and brackets in it are no markup
-        model = Text(one_line(row["model"]), no_wrap=True, overflow="ellipsis")
+        model = Text(one_line(row["model"]), no_wrap=True, overflow="crop" if ascii_only else "ellipsis")
         table.add_row(model, *map(Text, [*settings, row["status"], *cells]), style=style)
     return table
 

@@ -3,6 +3,7 @@
 const body = document.querySelector("#cells tbody");
 const rows = [...body.rows];
 const words = rows.map((row) => row.textContent.toLowerCase());
+const more = document.getElementById("more");
 const headings = [...document.querySelectorAll("#cells thead th")];
 
 const { charts: chartSpecs, provenances } = JSON.parse(document.getElementById("charts-data").textContent);
@@ -32,6 +33,16 @@ function sortBy(heading) {
     return down ? -order : order;
   });
   body.append(...keyed.map(([, row]) => row));
+  list();
+}
+
+// Thousands of rows take the browser a second to lay out: it lists the first of them until it is asked for all.
+let limit = Number(body.dataset.limit);
+function list() {
+  let fitting = 0;
+  for (const row of body.rows) if (!row.hidden) row.classList.toggle("over", ++fitting > limit);
+  more.hidden = fitting <= limit;
+  more.textContent = `List all ${fitting} (the first ${limit} are listed)`;
 }
 
 function filter() {
@@ -44,6 +55,7 @@ function filter() {
     if (row.hidden === fits) row.hidden = !fits;
     if (fits) shown.add(i);
   });
+  list();
   document.getElementById("shown").textContent = `${shown.size} of ${rows.length} cells`;
   document.dispatchEvent(new CustomEvent("shown", { detail: shown }));
 }
@@ -53,4 +65,5 @@ body.addEventListener("pointerover", ({ target }) => {
   if (cell && !cell.title) cell.title = provenance(cell);
 });
 for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading));
+more.addEventListener("click", () => { limit = Infinity; list(); });
 document.getElementById("filter").addEventListener("input", filter);

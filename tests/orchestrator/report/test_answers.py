@@ -1,0 +1,68 @@
+import report_sweeps as sweeps
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.columns import table
+from orchestrator.report import answers
+from orchestrator.results import AggregatedResult, Spread, Statistics
+
+_COORDINATE = st.integers(1, 12).map(float)
+
+
+@given(st.lists(st.tuples(_COORDINATE, _COORDINATE), max_size=30))
+def test_the_front_is_what_nothing_beats_and_it_covers_the_rest(points: list[tuple[float, float]]) -> None:
+    front = answers.pareto([(x, y, i) for i, (x, y) in enumerate(points)])
+    xs = [points[i][0] for i in front]
+    assert xs == sorted(xs)
+    for i in front:
+        assert not any(x >= points[i][0] and y <= points[i][1] and (x, y) != points[i] for x, y in points)
+    for x, y in points:
+        assert any(points[i][0] >= x and points[i][1] <= y for i in front)
+
+
+def test_cells_with_different_workloads_are_not_compared() -> None:
+    groups = answers.groups(_rows(sweeps.gpu_sweep(models=2, workloads=3)))
+    assert len(groups) == 6
+    assert {(group.model, group.input_tokens) for group in groups} == {
+        (f"llama-{m}b", prompt) for m in (1, 2) for prompt in (128, 256, 512)
+    }
+
+
+def test_a_failed_cell_is_in_no_comparison() -> None:
+    rows = _rows(sweeps.gpu_sweep())
+    members = [i for group in answers.groups(rows) for i in group.members]
+    assert len(members) == len(rows) - 1
+    assert all(rows[i]["status"] == "ok" for i in members)
+
+
+def test_an_overlap_with_another_precision_is_said_and_a_clear_win_has_no_rival() -> None:
+    close = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 98.0, 3.0), _cell("fp16", 99.0, 3.0)])
+    best = answers.fastest(close, range(3))
+    assert best is not None
+    assert (best.index, best.rival) == (0, 1)
+    clear = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 90.0, 3.0)])
+    best = answers.fastest(clear, range(2))
+    assert best is not None
+    assert (best.index, best.rival) == (0, None)
+
+
+def test_without_joules_nothing_is_cheapest() -> None:
+    rows = _rows(sweeps.cpu_sweep())
+    assert answers.cheapest(rows, range(len(rows))) is None
+
+
+def _rows(results: list[AggregatedResult]) -> list[dict]:
+    return table(AggregatedResult, results).to_pylist()
+
+
+def _cell(precision: str, rate: float, half: float) -> AggregatedResult:
+    """A measured cell whose throughput is `rate` ± `half` tokens/s over five repeats."""
+    found = next(r for r in sweeps.gpu_sweep(models=1) if r.cell.precision == precision)
+    assert found.inference_metrics is not None
+    spread = Spread(mean=rate, std=half, ci95_low=rate - half, ci95_high=rate + half, n=5)
+    return found.model_copy(
+        update={
+            "inference_metrics": found.inference_metrics.model_copy(update={"output_tokens_per_s": rate}),
+            "statistics": Statistics(output_tokens_per_s_over_repeats=spread),
+        }
+    )

@@ -1,0 +1,73 @@
+import io
+
+import pytest
+import report_sweeps as sweeps
+from rich.console import Console
+
+from orchestrator import report
+from orchestrator.results import AggregatedResult
+
+LONG = sweeps.failed(model="meta-llama/Meta-Llama-3.1-70B-Instruct", precision="int8-torchao", batch=128, prompt=2048)
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_each_cell_is_one_line_with_every_figure_whole(width: int) -> None:
+    results = [*sweeps.gpu_sweep(models=1), LONG]
+    text = _printed(results, width)
+    assert max(map(len, text.splitlines())) <= width
+    lines = [line for line in text.splitlines() if " ok " in line or " oom " in line]
+    assert len(lines) == len(results)
+    assert not any("…" in line[width // 2 :] for line in lines), "only the model's name may be cut"
+    assert "\x1b" not in text, "a job's log has no colours"
+
+
+def test_a_console_of_100_columns_has_every_figure() -> None:
+    text = _printed(sweeps.gpu_sweep(models=1), 100)
+    for heading in ("Throughput", "TTFT", "Energy", "Peak", "FLOPs", "tokens/s", "ms", "mJ/token", "MB", "TFLOP"):
+        assert heading in text
+    assert "Left out" not in text
+
+
+def test_what_an_80_column_log_has_no_room_for_is_said() -> None:
+    assert "Left out for want of room, 80 columns: TTFT and peak memory." in _printed(sweeps.gpu_sweep(models=1), 80)
+
+
+def test_flops_carry_method_and_confidence() -> None:
+    assert "architecture medium" in _printed(sweeps.gpu_sweep(models=1), 160)
+    assert " aM" in _printed(sweeps.gpu_sweep(models=1), 100)
+
+
+def test_missing_energy_is_a_dash_and_its_reason_stands_once() -> None:
+    text = _printed(sweeps.cpu_sweep(), 100)
+    assert text.count("no_gpu") == 1
+    assert "No J/token in 8 cells: no_gpu" in text
+    assert sum(" - " in line for line in text.splitlines() if " ok " in line) == 8
+
+
+def test_a_failure_says_its_error_on_one_line() -> None:
+    (line,) = [line for line in _printed(sweeps.gpu_sweep(), 160).splitlines() if line.startswith("oom: ")]
+    assert line == (
+        "oom: llama-2b fp32 batch 64 128/32: OutOfMemoryError: CUDA out of memory. Tried to allocate 24.00 GiB"
+    )
+
+
+def test_brackets_in_a_models_name_are_no_markup() -> None:
+    assert "[red]evil[/red]" in _printed([sweeps.failed(model="[red]evil[/red]", precision="fp16", batch=1)], 160)
+
+
+def test_a_log_that_is_not_utf8_gets_ascii() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    Console(file=stream, width=100).print(report.table([*sweeps.gpu_sweep(), *sweeps.cpu_sweep()]))
+    stream.flush()
+    assert b" +- " in stream.buffer.getvalue()
+
+
+def test_an_empty_sweep_prints_a_table_without_rows() -> None:
+    assert "model" in _printed([], 100)
+
+
+def _printed(results: list[AggregatedResult], width: int) -> str:
+    """As a job's log has it: no terminal, no colour."""
+    stream = io.StringIO()
+    Console(file=stream, width=width, force_terminal=False).print(report.table(results))
+    return stream.getvalue()
