@@ -1,0 +1,63 @@
+"""What a sweep costs beside loading and measuring, on the grid that peers were measured on.
+
+8 cells: 2 models x fp32/bf16 x batch 1/4, 16 new tokens, on the CPU. Everything counts that is not load, warm-up or
+window: starting Ray and the processes, importing torch, counting FLOPs, the journal, the tables. On the same grid and
+size of machine, optimum-benchmark took 10.2 s per cell and llenergymeasure 8.9 s (each starts a process per cell).
+
+    python benchmarks/overhead_per_cell.py
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+SWEEP = """
+name: peers-grid
+models:
+  - name: tiny-llama
+    config: {model_type: llama, vocab_size: 1024, hidden_size: 128, intermediate_size: 352, num_hidden_layers: 4,
+             num_attention_heads: 4}
+  - name: tiny-gpt2
+    config: {model_type: gpt2, vocab_size: 1024, n_embd: 128, n_layer: 4, n_head: 4, n_positions: 512}
+precisions: [fp32, bf16]
+axes: {batch_size: [1, 4], input_tokens: 32, output_tokens: 16}
+device: cpu
+window: {max_s: 1}
+"""
+
+
+def main() -> None:
+    """Run the grid twice, from nothing and with everything done, and print where the time went."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sweep.yaml").write_text(SWEEP)
+        whole_s = _timed(folder)
+        again_s = _timed(folder)
+        rows = pq.read_table(Path(folder) / "results" / "peers-grid" / "raw.parquet").to_pylist()
+    cells = len(rows)
+    load_s = sum(row["load_s"] for row in rows if not row["model_reused"])
+    measured_s = sum(row["window_s"] + row["warmup_duration_s"] for row in rows)
+    overhead_s = (whole_s - load_s - measured_s) / cells
+    print(f"{cells} cells: {whole_s:.1f} s in all, {load_s:.1f} s loading, {measured_s:.1f} s warming up and measuring")
+    print(f"overhead: {overhead_s:.2f} s per cell (a second start that finds all done: {again_s:.1f} s in all)")
+    print(
+        f"ratio to optimum-benchmark's 10.2 s: {overhead_s / 10.2:.3f}, to llenergymeasure's 8.9 s: {overhead_s / 8.9:.3f}"
+    )
+
+
+def _timed(folder: str) -> float:
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "orchestrator", "sweep.yaml"]
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    subprocess.run(
+        command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
