@@ -139,11 +139,14 @@ class Placement(Record):
     strategy: Literal["STRICT_PACK", "PACK"] = "STRICT_PACK"
     """Ray's placement strategy for a cell of several processes: all on one node, or on one where possible."""
     gpus_per_process: NonNegativeFloat | None = None
-    """GPUs that a process reserves: a share (ranks then share a card) or 1; null: 1 on CUDA, 0 on the CPU."""
+    """GPUs that a process reserves: a share (ranks then share a card) or 1; null: 1 on CUDA, 0 on the CPU. With
+    `device: cpu` it only says where processes go, to rehearse a sweep on cards that are simulated."""
     exclusive_node: bool = False
     """Whether a run has its node for itself."""
     one_row_per_card: bool = False
     """Whether each cell is measured on every type of card that the cluster has."""
+    wait_for_nodes_s: NonNegativeFloat = 0.0
+    """How long a cell that no node can hold waits for nodes that the cluster's autoscaler may start. Unit: s."""
 
     @field_validator("gpus_per_process")
     @classmethod
@@ -195,8 +198,9 @@ class SweepFile(Record):
     order: Annotated[
         Annotated[OrderName, Tag("<name>")] | Annotated[Shuffled, Tag("<shuffled>")],
         Discriminator(lambda value: "<shuffled>" if isinstance(value, dict | Shuffled) else "<name>"),
-    ] = "as_written"
-    """In which order the runs begin: `interleaved` goes through all cells before it repeats one."""
+    ] = "longest_first"
+    """In which order the runs begin: `longest_first` keeps the runs of a model together and begins long ones early, by
+    predicted time; `as_written` and `shuffled` bind; `interleaved` goes through all cells before it repeats one."""
     warmup: Warmup = Warmup()
     """Unmeasured generations before each window."""
     window: Window = Window()
@@ -228,7 +232,11 @@ class SweepFile(Record):
     @classmethod
     def _known_placeholders(cls, value: str) -> str:
         try:
-            found = [field for _, field, _, _ in string.Formatter().parse(value) if field is not None]
+            found = [
+                f"{field}{f'!{conversion}' if conversion else ''}{f':{spec}' if spec else ''}"
+                for _, field, spec, conversion in string.Formatter().parse(value)
+                if field is not None
+            ]
         except ValueError as error:
             raise _said(f"{value!r} has unbalanced braces") from error
         for field in found:
@@ -283,14 +291,15 @@ def _card_problems(sweep: SweepFile) -> _Found:
     """Words about cards that contradict `device` or one another."""
     placement = sweep.placement
     found: _Found = []
-    if sweep.device == "cpu" and placement.gpus_per_process:
-        found.append((("placement", "gpus_per_process"), "no GPU is used with `device: cpu`"))
     if sweep.device == "cuda" and placement.gpus_per_process == 0:
         found.append((("placement", "gpus_per_process"), "0 leaves `device: cuda` without a card"))
     if sweep.device == "cpu" and placement.one_row_per_card:
         found.append((("placement", "one_row_per_card"), "no card is used with `device: cpu`"))
     if sweep.device == "cpu" and "accelerator_type" in sweep.axes:
         found.append((("axes", "accelerator_type"), "no card is used with `device: cpu`"))
+    if sweep.device == "auto" and placement.wait_for_nodes_s:
+        said = "while it waits for nodes, `device: auto` cannot tell what they will have: set `device` to cuda or cpu"
+        found.append((("placement", "wait_for_nodes_s"), said))
     if placement.one_row_per_card and "accelerator_type" in sweep.axes:
         found.append(
             (("axes", "accelerator_type"), "two keys with one meaning: placement.one_row_per_card sets it too")
