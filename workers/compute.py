@@ -3,7 +3,8 @@
 from typing import Any
 
 from workers.flops import mbu, mfu
-from workers.records import ComputeMetrics, Dtype, InferenceCost, InferenceMetrics, MemoryMethod
+from workers.memory import Peak
+from workers.records import ComputeMetrics, Dtype, InferenceCost, InferenceMetrics
 
 
 def compute_metrics(
@@ -13,7 +14,7 @@ def compute_metrics(
     *,
     compute: Dtype,
     cards: tuple[str, ...],
-    peak: tuple[float | None, MemoryMethod | None, str | None],
+    peak: Peak,
     model_memory_mb: float,
 ) -> ComputeMetrics:
     """Divide `cost` by tokens, time and what the cards could do.
@@ -24,7 +25,7 @@ def compute_metrics(
         inference: The window's tokens and times.
         compute: The type that the products are computed in.
         cards: Names of the GPUs that this rank used; none on a CPU.
-        peak: The window's peak memory in MB, who says so, and why there is none.
+        peak: The window's peak memory.
         model_memory_mb: Memory of the loaded parameters and buffers. Unit: MB.
     """
     peak_mb, memory_method, peak_reason = peak

@@ -1,16 +1,12 @@
 """One run, measured: load, warm up, window, figures. The process that does this is never instrumented for FLOPs."""
 
 import os
-import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 
-from workers import environment, memory, prompts
-from workers.clock import TokenTimes
+from workers import environment, memory, prompts, ranks
 from workers.compute import compute_metrics
 from workers.energy import EnergyMeter
 from workers.errors import PromptError, UnsupportedError, is_out_of_memory
@@ -28,36 +24,21 @@ from workers.model import (
 from workers.quality import perplexity
 from workers.records import (
     Cell,
-    EnergyMetrics,
     InferenceCost,
-    MemoryMethod,
+    InferenceMetrics,
     QualityMetrics,
     RandomPrompts,
     RawProcessResult,
     Run,
-    Window,
 )
 from workers.warmup import warm_up
-from workers.window import MeanTime, may_end
+from workers.window import MeasuredWindow, measure_window
 
 _MAY_STAY_BYTES = 1_000_000
 """Small change that libraries keep after their first call: rotary tables, quantisers' scratch."""
 
 Texts = Mapping[str, Sequence[str]]
 """Texts of the sweep's files, by their SHA-256."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """The window as it was."""
-
-    generations: list[TokenTimes]
-    window_s: float
-    start_unix_s: float
-    end_unix_s: float
-    time_uncertainty: float | None
-    peak: tuple[float | None, MemoryMethod | None, str | None]
-    energy: EnergyMetrics
 
 
 class Measurer:
@@ -105,8 +86,9 @@ class Measurer:
         """
         cell = run.cell
         loaded, reused = self._model_for(cell)
-        agree = _agreement(cell)
+        agree = ranks.agreement(cell)
         gpus = memory.gpus_of(loaded.model)
+        synchronize = partial(_synchronize, gpus)
         meter = self._meter(gpus)
         meter.measure_idle()  # the model is loaded and nothing runs yet
         batch = _prompts(cell, loaded, texts, rank)
@@ -115,17 +97,10 @@ class Measurer:
         warmup = warm_up(lambda: generator.once().e2e_s, cell.warmup, agree=agree)
         if barrier:
             barrier()
-        window = _measure_window(generator, cell.window, gpus, meter, agree)
-        inference = inference_metrics(
-            window.generations,
-            rows=generator.rows,
-            output_tokens=cell.output_tokens,
-            prompt_tokens=batch.tokens,
-            window_s=window.window_s,
-            time_uncertainty=window.time_uncertainty,
-            timing_method=generator.clock.method,
-            not_timed=generator.not_timed,
+        window = measure_window(
+            generator.once, cell.window, meter=meter, peak=memory.PeakMemory(gpus), synchronize=synchronize, agree=agree
         )
+        inference = _inference(cell, batch, generator, window)
         precision = precision_metadata(loaded.model)
         return RawProcessResult(
             cell_id=cell.cell_id,
@@ -190,8 +165,8 @@ class Measurer:
         """The meter of these GPUs. It is kept, as it learns the counters' periods and the power at rest."""
         if gpus not in self._meters:
             uuids = [environment.gpu_uuid(index) for index in gpus]
-            self._meters[gpus] = EnergyMeter(uuids, synchronize=lambda: _synchronize(gpus))
-        self._meters[gpus].own_pids.update(_pids_of_ranks())
+            self._meters[gpus] = EnergyMeter(uuids, synchronize=partial(_synchronize, gpus))
+        self._meters[gpus].own_pids.update(ranks.pids())
         return self._meters[gpus]
 
     def _quality(self, cell: Cell, loaded: LoadedModel, texts: Texts) -> QualityMetrics:
@@ -200,71 +175,30 @@ class Measurer:
             return QualityMetrics(perplexity_reason="not asked for")
         key = cell.quality.model_dump_json()
         if key not in self._qualities:
-            text = "\n\n".join(_texts(texts, cell.quality.sha256, cell.quality.file))
-            self._qualities[key] = perplexity(loaded.model, encoder(loaded)(text), cell.quality)
+            try:
+                text = "\n\n".join(_texts(texts, cell.quality.sha256, cell.quality.file))
+                self._qualities[key] = perplexity(loaded.model, encoder(loaded)(text), cell.quality)
+            except Exception as error:  # the window is measured already: it is not lost for a missing perplexity
+                return QualityMetrics(perplexity_reason=f"{type(error).__name__}: {error}")
         return self._qualities[key]
 
 
-def _measure_window(
-    generator: Generator,
-    rule: Window,
-    gpus: Sequence[int],
-    meter: EnergyMeter,
-    agree: Callable[[bool], bool],
-) -> _Measured:
-    """Generate until the rule is content. Nothing but generations and the rule's arithmetic happens in between."""
-    peak = memory.PeakMemory(gpus)
-    times = MeanTime()
-    generations: list[TokenTimes] = []
-    peak.begin()
-    meter.begin()  # waits for the device and for a step of the energy counters
-    start_unix_s, start = time.time(), time.perf_counter()
-    while not agree(may_end(rule, times, energy_uncertainty=meter.relative_uncertainty_after(times.total_s))):
-        generations.append(generator.once())
-        times.add(generations[-1].e2e_s)
-    _synchronize(gpus)
-    window_s = time.perf_counter() - start
-    held = peak.end()
-    energy = meter.end()
-    return _Measured(
-        generations=generations,
-        window_s=window_s,
-        start_unix_s=start_unix_s,
-        end_unix_s=start_unix_s + window_s,
-        time_uncertainty=times.relative_uncertainty,
-        peak=held,
-        energy=energy,
+def _inference(cell: Cell, batch: prompts.Prompts, generator: Generator, window: MeasuredWindow) -> InferenceMetrics:
+    return inference_metrics(
+        window.generations,
+        rows=generator.rows,
+        output_tokens=cell.output_tokens,
+        prompt_tokens=batch.tokens,
+        window_s=window.window_s,
+        time_uncertainty=window.time_uncertainty,
+        timing_method=generator.clock.method,
+        not_timed=generator.not_timed,
     )
 
 
 def _synchronize(gpus: Sequence[int]) -> None:
     for index in gpus:
         torch.cuda.synchronize(index)
-
-
-def _pids_of_ranks() -> list[int]:
-    """Processes of this run on this host, where it has several: on a shared card they are not foreign."""
-    import torch.distributed as dist
-
-    if not dist.is_available() or not dist.is_initialized():
-        return []
-    everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, (socket.gethostname(), os.getpid()))
-    return [pid for host, pid in everyone if host == socket.gethostname()]
-
-
-def _agreement(cell: Cell) -> Callable[[bool], bool]:
-    """How ranks that split one model decide alike: one that stopped earlier would leave the others waiting for ever."""
-    if cell.tensor_parallel == 1:
-        return lambda decision: decision
-    import torch.distributed as dist
-
-    def follow_rank_0(decision: bool) -> bool:
-        box = torch.tensor([decision])  # on the host: it goes through gloo and leaves nothing on the GPU's queue
-        dist.broadcast(box, src=0)
-        return bool(box)
-
-    return follow_rank_0
 
 
 def _prompts(cell: Cell, loaded: LoadedModel, texts: Texts, rank: int) -> prompts.Prompts:

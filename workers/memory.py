@@ -11,6 +11,9 @@ import torch
 from workers.records import MemoryMethod
 
 MB = 1e6
+Peak = tuple[float | None, MemoryMethod | None, str | None]
+"""A peak in MB, who says so, and why there is none."""
+
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5): sets VmHWM, the peak resident set, to the current one (Linux 4.0 and later)
@@ -72,8 +75,8 @@ class PeakMemory:
             except OSError as error:
                 self._refused = f"this process may not reset its peak resident set ({error.strerror})"
 
-    def end(self) -> tuple[float | None, MemoryMethod | None, str | None]:
-        """(MB, who says so, why there is none): the sum over the GPUs, or the process's resident set."""
+    def end(self) -> Peak:
+        """The sum over the GPUs, or the process's resident set."""
         if self._gpus:
             return sum(map(torch.cuda.max_memory_allocated, self._gpus)) / MB, "cuda_allocator", None
         if self._refused:

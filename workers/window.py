@@ -1,10 +1,16 @@
-"""When a measured window may end: a pure rule over the times seen so far."""
+"""The measured window: the pure rule that says when it may end, and the loop that follows it."""
 
 import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-from workers.records import Window
+from workers.clock import TokenTimes
+from workers.energy import EnergyMeter
+from workers.memory import Peak, PeakMemory
+from workers.records import EnergyMetrics, Window
 
 
 class MeanTime:
@@ -54,3 +60,54 @@ def may_end(rule: Window, times: MeanTime, *, energy_uncertainty: float | None =
     if time_uncertainty is None or time_uncertainty > rule.relative_uncertainty:
         return False
     return energy_uncertainty is None or energy_uncertainty <= rule.relative_uncertainty
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredWindow:
+    """A window as it was."""
+
+    generations: list[TokenTimes]
+    window_s: float
+    """Time of the window, device synchronised at both ends. Unit: s."""
+    start_unix_s: float
+    end_unix_s: float
+    time_uncertainty: float | None
+    """95 % relative uncertainty of the mean time of a generation. Unit: 1."""
+    peak: Peak
+    energy: EnergyMetrics
+
+
+def measure_window(
+    generate: Callable[[], TokenTimes],
+    rule: Window,
+    *,
+    meter: EnergyMeter,
+    peak: PeakMemory,
+    synchronize: Callable[[], None],
+    agree: Callable[[bool], bool] = lambda decision: decision,
+) -> MeasuredWindow:
+    """Generate until the rule is content. Nothing but generations and the rule's arithmetic happens in between.
+
+    `agree` makes the ranks of one split model end together.
+    """
+    times = MeanTime()
+    generations: list[TokenTimes] = []
+    peak.begin()
+    meter.begin()  # waits for the device, and for a step of the energy counters
+    start_unix_s, start = time.time(), time.perf_counter()
+    while not agree(may_end(rule, times, energy_uncertainty=meter.relative_uncertainty_after(times.total_s))):
+        generations.append(generate())
+        times.add(generations[-1].e2e_s)
+    synchronize()
+    window_s = time.perf_counter() - start
+    held = peak.end()
+    energy = meter.end()
+    return MeasuredWindow(
+        generations=generations,
+        window_s=window_s,
+        start_unix_s=start_unix_s,
+        end_unix_s=start_unix_s + window_s,
+        time_uncertainty=times.relative_uncertainty,
+        peak=held,
+        energy=energy,
+    )

@@ -106,6 +106,14 @@ def test_quality_stands_beside_cost_and_is_computed_once_per_model(measurer: Mea
     assert other.quality.perplexity != first.quality.perplexity
 
 
+def test_a_measured_window_is_not_lost_for_a_missing_perplexity(measurer: Measurer) -> None:
+    result = measure(measurer, run({**GPT2, "vocab_size": 200}, quality=QUALITY))
+    assert result.inference_metrics.generated_tokens == 30
+    assert result.quality.perplexity is None
+    assert result.quality.perplexity_reason is not None
+    assert result.quality.perplexity_reason.startswith("PromptError: model 'tiny' has no tokenizer")
+
+
 def test_a_run_without_quality_says_why_it_has_none(measurer: Measurer) -> None:
     quality = measure(measurer, run()).quality
     assert quality.perplexity is None

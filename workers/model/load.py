@@ -114,7 +114,8 @@ def _from_config(cell: Cell, device: Any, arguments: dict[str, Any]) -> Any:
     loaded_again = cell.precision in kinds.QUANTISERS or cell.tensor_parallel > 1
     build = {name: value for name, value in arguments.items() if name in _BUILD or not loaded_again}
     build.pop("device_map", None)  # from_config builds where torch's default device is
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.device(device):
+    where = torch.device("cpu") if cell.tensor_parallel > 1 else device  # what is to be split may not fit one card
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), where:
         torch.manual_seed(_WEIGHTS_SEED)
         model = AutoModelForCausalLM.from_config(
             config,
@@ -182,13 +183,11 @@ def _make_ready(model: Any) -> None:
 
 
 def _prepare_libraries() -> None:
-    """Import what is slow to import, and keep the libraries' chatter out of the job's log.
+    """Import what is slow to import; no progress bars in a job's log, no warnings within the window.
 
-    bitsandbytes warns per layer and token, inside the window; torchao, which transformers imports anyway, warns
-    of kernels for other cards.
+    bitsandbytes warns per layer and token that LLM.int8 takes fp16, which costs time that is not the model's.
     """
-    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from transformers import PreTrainedModel  # noqa: F401 - seconds of imports, no part of loading a model
     from transformers.utils import logging as transformers_logging
 
