@@ -3,7 +3,7 @@
 A night is 200 cells x 5 repeats x 6 figures, each repeat log-normal at 2 % about its level. One cell loses some of its
 throughput; whatever else is found is a false alarm, of which at most 1 night (history) in 100 may hold any.
 
-    python benchmarks/compare_power.py            # the promises of docs/nightly.md, a minute
+    python benchmarks/compare_power.py            # the promises of docs/nightly.md, some minutes
     python benchmarks/compare_power.py --harder   # beyond them: unequal cells, nights with noise of their own
 """
 

@@ -71,8 +71,7 @@ class _Sums:
 def _last_cuts(sums: _Sums, penalty: Floats) -> np.ndarray[tuple[int, int], np.dtype[np.intp]]:
     """For each prefix of each series, where its last segment starts in the best partition."""
     series, ends = sums.w.shape
-    best = np.empty((series, ends))
-    best[:, 0] = -penalty  # the first segment is free
+    best = np.zeros((series, ends))  # every segment pays, the first one too: that moves no minimum
     last = np.zeros((series, ends), np.intp)
     for end in range(1, ends):
         cost = best[:, :end] + sums.cost(slice(0, end), slice(end, end + 1)) + penalty[:, None]

@@ -89,9 +89,11 @@ def _judge(figure: Figure, pairs: list[Pair], family: int, rules: Rules, night: 
 
 def _reach(found: Noise, n: noise.Floats, night: NightNoise | None, family: int, false_alarms: float) -> noise.Floats:
     """Half width of each log ratio's interval."""
-    variance, df = found.variance * (1 / n).sum(axis=1), found.df
+    within = Noise(found.variance * (1 / n).sum(axis=1), found.df)
+    variance, df = within.variance, within.df
     if night is not None:
-        variance, df = variance + 2 * night.variance, np.minimum(df, night.df)
+        twice = NightNoise(2 * night.variance, night.df)  # the baseline's night and the candidate's
+        variance, df = variance + twice.variance, noise.combined_df(within, twice)
     return np.asarray(np.sqrt(variance) * noise.critical(df, family, false_alarms))
 
 

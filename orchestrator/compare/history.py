@@ -8,7 +8,7 @@ import numpy as np
 from orchestrator.compare import changes, comparable, noise
 from orchestrator.compare.figures import FIGURES, Figure
 from orchestrator.compare.night import CellNight, Night, read_night
-from orchestrator.compare.noise import Floats, NightNoise
+from orchestrator.compare.noise import Floats, NightNoise, Noise
 from orchestrator.compare.rules import Rules
 from orchestrator.compare.verdicts import Change, HistoryReport
 from orchestrator.load import LoadError, folders
@@ -122,7 +122,8 @@ def _changes(series: Series, added: NightNoise, places: int, nights: list[Night]
     """The changes of one figure; `places` is over all figures, which share the false alarms."""
     variance = np.divide(series.variance[:, None], series.n, out=np.full_like(series.n, np.inf), where=series.n > 0)
     weights = 1 / (variance + added.variance)
-    critical = noise.critical(np.minimum(series.df, added.df), places, rules.false_alarms)
+    typical = Noise(series.variance / series.n.mean(axis=1, where=series.n > 0), series.df)
+    critical = noise.critical(noise.combined_df(typical, added), places, rules.false_alarms)
     steps = changes.steps(np.nan_to_num(series.mean), weights, critical**2)
     return [_change(series, step, float(critical[step.series]), nights, rules) for step in steps]
 

@@ -25,7 +25,7 @@ _MEDIAN_OF_SQUARE = 0.454936423
 
 @dataclass(frozen=True)
 class Noise:
-    """The variance of one repeat of each cell, with its degrees of freedom; shape (cells,)."""
+    """The variance of each cell's repeats, or of their mean, with its degrees of freedom; shape (cells,)."""
 
     variance: Floats
     df: Floats
@@ -100,9 +100,10 @@ def between_nights(differences: Floats, variance: Floats) -> NightNoise:
     `differences` are of logarithms, over all cells and pairs of nights in a row, `variance` is what the repeats alone
     would give each; both of shape (pairs,). Solved for the addition at which the median of the squared, standardised
     differences is that of a normal's square: real changes are in the minority, and a median does not see them. A
-    median is worth 0.37 of a mean, and differences in a row overlap (2/3): a quarter of the pairs counts.
+    median is worth 0.37 of a mean, and differences in a row overlap (2/3): a quarter of the pairs counts. Half of that
+    is claimed, as a median of few strays further than Student's t allows for.
     """
-    df = max(1.0, differences.size / 4)
+    df = max(1.0, differences.size / 8)
 
     def median(added: float) -> float:
         return float(np.median(differences**2 / (variance + 2 * added)))
@@ -114,6 +115,12 @@ def between_nights(differences: Floats, variance: Floats) -> NightNoise:
         middle = (low + high) / 2
         low, high = (middle, high) if median(middle) > _MEDIAN_OF_SQUARE else (low, middle)
     return NightNoise(high, df)
+
+
+def combined_df(within: Noise, night: NightNoise) -> Floats:
+    """Degrees of freedom of the sum of both variances (Welch and Satterthwaite); shape (cells,)."""
+    total = within.variance + night.variance
+    return np.asarray(total**2 / (within.variance**2 / within.df + night.variance**2 / night.df))
 
 
 def critical(df: Floats, comparisons: float, false_alarms: float) -> Floats:

@@ -76,5 +76,12 @@ def test_real_changes_in_a_few_cells_are_not_taken_for_noise_of_nights(rng: np.r
     assert found.variance**0.5 < 0.004
 
 
+def test_noise_that_nights_do_not_add_costs_no_degrees_of_freedom() -> None:
+    within = noise.Noise(np.array([4.0, 4.0]), np.array([80.0, 40.0]))
+
+    assert noise.combined_df(within, noise.NightNoise(0.0, 2.0)) == pytest.approx([80, 40])
+    assert noise.combined_df(within, noise.NightNoise(4.0, 2.0)) == pytest.approx([64 / 8.2, 64 / 8.4])
+
+
 def test_critical_is_the_students_t_of_bonferroni() -> None:
     assert noise.critical(np.array([8.0]), 1200, 0.01) == pytest.approx(stats.t.ppf(1 - 0.01 / 2400, 8))
