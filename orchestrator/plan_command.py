@@ -135,13 +135,15 @@ def _planned(sweep: SweepConfig, cell: Cell, cost: Forecast, card: str | None, d
     finished = sum(Run(cell=cell, repeat=repeat).key in done for repeat in range(sweep.repeats)) if done else 0
     reason = plan.impossible(cell, _hardware(cell, card)) if finished < sweep.repeats else None
     share = sweep.placement.gpus_per_process
+    if share is None:
+        share = 0 if cell.device == "cpu" else 1
     return PlannedCell(
         cell_id=cell.cell_id,
         settings=_settings(cell),
         status="skipped" if reason else "done" if finished == sweep.repeats else "to do",
         reason=reason,
         repeats_done=finished,
-        gpus=0 if cell.device == "cpu" else cell.world_size * (1 if share is None else share),
+        gpus=cell.world_size * share,
         forecast=cost,
     )
 

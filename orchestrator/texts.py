@@ -23,11 +23,11 @@ def read(path: Path, column: str = "text") -> tuple[str, ...]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise TextsError(f"{path.name} is none of {', '.join(readers)}: its ending says how it is read")
-    if not path.is_file():
-        raise TextsError(f"there is no file {path}")
-    if path.stat().st_size > _MAX_BYTES:
-        raise TextsError(f"{path.name} has {path.stat().st_size:,} bytes, of {_MAX_BYTES:,} at most: cut it")
     try:
+        if not path.is_file():
+            raise TextsError(f"there is no file {path}")
+        if path.stat().st_size > _MAX_BYTES:
+            raise TextsError(f"{path.name} has {path.stat().st_size:,} bytes, of {_MAX_BYTES:,} at most: cut it")
         texts = reader(path, column)
     except OSError as error:
         raise TextsError(f"{path.name} cannot be read: {error.strerror or error}") from error

@@ -15,7 +15,7 @@ _PHRASES = {
     "int_type": "{value} is not a whole number",
     "int_from_float": "{value} is not a whole number",
     "float_type": "{value} is not a number",
-    "string_type": "{value} is not text; put it in quotes",
+    "string_type": "{value} is not text",
     "bool_type": "{value} is not true or false",
     "dict_type": "{value} is not a mapping of keys to values",
     "model_type": "{value} is not a mapping of keys to values",
@@ -55,7 +55,8 @@ def _in_file(loc: Path, data: Any) -> Path:
     kept: list[str | int] = []
     here = data
     for part in loc:
-        if (isinstance(part, int) and not isinstance(here, list)) or (isinstance(part, str) and part.startswith("<")):
+        tag = isinstance(part, str) and part.startswith("<") and not (isinstance(here, dict) and part in here)
+        if tag or (isinstance(part, int) and not isinstance(here, list)):
             continue
         if isinstance(here, list) and isinstance(part, int):
             here = here[part] if part < len(here) else None
@@ -74,11 +75,20 @@ def _message(detail: Any, path: Path, schema: dict[str, Any]) -> str:
         return f"{_shown(value)} is none of {', '.join(known)}{did_you_mean(value, known)}"
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} may have letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
-    if kind in ("int_type", "float_type") and isinstance(value, str) and _NUMBER.fullmatch(value):
-        return f"{value!r} is text; take the quotes away"
+    if quotes := _quotes(kind, value):
+        return quotes
     if kind in _PHRASES:
         return _PHRASES[kind].format(value=_shown(value), **{key: _number(bound) for key, bound in context.items()})
     return str(detail["msg"])
+
+
+def _quotes(kind: str, value: object) -> str | None:
+    """What is wrong where it is the quotes alone; null where it is more."""
+    if kind in ("int_type", "float_type") and isinstance(value, str) and _NUMBER.fullmatch(value):
+        return f"{value!r} is text; take the quotes away"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f"{_shown(value)} is not text; put it in quotes"
+    return None
 
 
 def _number(bound: object) -> object:

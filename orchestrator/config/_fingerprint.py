@@ -12,7 +12,13 @@ def fingerprint(folder: Path) -> str:
 
     Weights are not read, for hashing 100 GB would take longer than many a sweep. Copying a folder without its times, or
     touching a file of weights, thus makes its cells new ones: that costs a measurement, never a wrong figure.
+
+    Raises:
+        ValueError: the folder has no `config.json`, and so is not a model's.
+        OSError: a file cannot be read.
     """
+    if not (folder / "config.json").is_file():
+        raise ValueError("the folder has no config.json, so it is not a model's")
     total = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder)):
         stat = file.stat()

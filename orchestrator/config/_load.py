@@ -52,7 +52,11 @@ def _checked(data: Any, origin: Origin, folder: Path, today: dt.date | None) -> 
         said = "is empty" if data is None else "is not a mapping of keys to values"
         raise SweepError([Problem((), f"{said}; a sweep needs `name`, `models` and `precisions`")], origin)
     try:
-        sweep = SweepFile.model_validate_json(json.dumps(data), strict=True)
+        plain = json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SweepError([Problem((), f"holds what a YAML file could not: {error}")], origin) from error
+    try:
+        sweep = SweepFile.model_validate_json(plain, strict=True)
     except ValidationError as error:
         raise SweepError(problems(error, data, SweepFile.model_json_schema()), origin) from error
     return _Resolver(sweep, origin, folder).resolved(today or dt.datetime.now().astimezone().date())
@@ -112,15 +116,17 @@ class _Resolver:
             return ModelSpec(name=entry.name or str(entry.config["model_type"]), config=entry.config, **common)
         source = str(entry.source)
         place = ("models", index, "source") if ("models", index, "source") in self.origin.lines else ("models", index)
-        folder = (self.folder / Path(source).expanduser()).resolve()
-        if folder.is_dir():
-            if not (folder / "config.json").is_file():
-                self.problems.append(Problem(place, f"the folder {source!r} has no config.json: not a model's"))
-            if entry.revision is not None:
-                self.problems.append(Problem(("models", index, "revision"), f"the folder {source!r} has no revisions"))
-            return ModelSpec(
-                name=entry.name or folder.name, source=str(folder), fingerprint=fingerprint(folder), **common
-            )
+        try:
+            folder = (self.folder / Path(source).expanduser()).resolve()
+            if folder.is_dir():
+                if entry.revision is not None:
+                    said = f"the folder {source!r} has no revisions"
+                    self.problems.append(Problem(("models", index, "revision"), said))
+                known = {"source": str(folder), "fingerprint": fingerprint(folder)}
+                return ModelSpec(name=entry.name or folder.name, **known, **common)
+        except (OSError, ValueError, RuntimeError) as error:  # no permission, no config.json, no such user's home
+            self.problems.append(Problem(place, f"{source!r} cannot be read: {error}"))
+            return ModelSpec(name=entry.name or source, source=source, **common)
         if not _HUB_ID.fullmatch(source) or source.startswith("."):
             kind = "is a file, not a model's folder" if folder.is_file() else "is no folder, and no hub id either"
             self.problems.append(Problem(place, f"{source!r} {kind} (looked for {self.folder / source})"))

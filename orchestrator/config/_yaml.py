@@ -4,6 +4,7 @@ Scalars follow YAML 1.2's core schema, as editors check it: `no` and `on` are te
 `2026-01-01` are text. PyYAML alone follows 1.1, where they are not.
 """
 
+import math
 import re
 from typing import Any
 
@@ -127,9 +128,11 @@ class _Reader:
             return bool(text.lower() == "true")
         if kind == "int" and _INT.fullmatch(text):
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-        if kind == "float" and _FLOAT.fullmatch(text):
+        if kind == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
-        if kind != "str":
+        if kind == "float":
+            self.problems.append(Problem(path, f"{text} is larger than any number here can be"))
+        elif kind != "str":
             self.problems.append(Problem(path, f"the tag {node.tag!r} is not for sweeps, which hold plain values only"))
         return str(text)
 
