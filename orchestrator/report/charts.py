@@ -95,50 +95,54 @@ def _trade_off(rows: Sequence[Row]) -> list[Chart]:
 
 def _cost(rows: Sequence[Row]) -> Chart:
     """What a token costs in each precision: joules, or where there are none, time."""
-    joules = [ENERGY.of(row) for row in rows]
+    joules, unit = [ENERGY.of(row) for row in rows], scale(ENERGY, rows)
+    order = "Within a precision, the larger the batch, the further right."
     if any(figure.value is not None for figure in joules):
-        caption = "GPU energy per generated token of every cell, by the precision asked for."
-        return _strip(rows, joules, f"{ENERGY.title} (J/token)", caption)
+        caption = f"GPU energy per generated token of every cell, by the precision asked for. {order}"
+        return _strip(rows, joules, unit.factor, f"{ENERGY.title} ({unit.unit})", caption)
     caption = (
         "Time per generated token of every cell (the inverse of its throughput), by the precision asked for:"
-        " no cell has joules."
+        f" no cell has joules. {order}"
     )
-    return _strip(rows, [_time_cost(row) for row in rows], "Time per generated token (ms/token)", caption)
+    return _strip(rows, [_time_cost(row) for row in rows], 1e3, "Time per generated token (ms/token)", caption)
 
 
 def _time_cost(row: Row) -> Figure:
-    """Milliseconds a token, as the inverse of throughput; to first order the relative uncertainty is the same."""
+    """Seconds a token, as the inverse of throughput; to first order the relative uncertainty is the same."""
     rate = THROUGHPUT.of(row)
     if not rate.value:
         return Figure(value=None, reason=rate.reason or "no token was generated")
-    width = None if rate.half_width is None else 1e3 * rate.half_width / rate.value**2
-    return Figure(value=1e3 / rate.value, half_width=width, basis=rate.basis, method=rate.method)
+    width = None if rate.half_width is None else rate.half_width / rate.value**2
+    return Figure(value=1 / rate.value, half_width=width, basis=rate.basis, method=rate.method)
 
 
-def _strip(rows: Sequence[Row], figures: Sequence[Figure], title: str, caption: str) -> Chart:
-    kept = [
-        (row["precision"], figure, i) for i, (row, figure) in enumerate(zip(rows, figures, strict=True)) if figure.value
-    ]
+def _strip(rows: Sequence[Row], figures: Sequence[Figure], factor: float, title: str, caption: str) -> Chart:
+    kept = {i: figure.value * factor for i, figure in enumerate(figures) if figure.value}
+    present = _present(rows, list(kept))
+    batches = sorted({rows[i]["batch_size"] for i in kept})
     traces = []
-    for precision in _present(rows, [i for _, _, i in kept]):
-        members = [(precision, figure, i) for name, figure, i in kept if name == precision]
-        symbols = [SHAPES[precision] + _filling(figure) for _, figure, _ in members]
-        trace = _marks(precision, [(x, figure.value, i) for x, figure, i in members], symbols)
-        trace["error_y"] = _bars([figure.half_width for _, figure, _ in members], 1.0)
+    for at, precision in enumerate(present):
+        members = [i for i in kept if rows[i]["precision"] == precision]
+        across = [at + 0.6 * _place(batches, rows[i]["batch_size"]) for i in members]
+        symbols = [SHAPES[precision] + _filling(figures[i]) for i in members]
+        trace = _marks(precision, [(x, kept[i], i) for x, i in zip(across, members, strict=True)], symbols)
+        trace["error_y"] = _bars([figures[i].half_width for i in members], factor)
         traces.append(trace)
-    layout = {
-        "xaxis": {
-            "type": "category",
-            "title": {"text": "Precision"},
-            "categoryarray": _present(rows, [i for _, _, i in kept]),
-        },
-        "yaxis": _axis(title, [figure.value for _, figure, _ in kept]),
-    }
+    ticks = {"tickmode": "array", "tickvals": list(range(len(present))), "ticktext": present, "showgrid": False}
     return Chart(
-        id="cost", title="Cost by precision", caption=caption, layout=layout,
-        traces=[*traces, *_key(traces, [figure for _, figure, _ in kept])],
+        id="cost", title="Cost by precision", caption=caption,
+        layout={
+            "xaxis": {"title": {"text": "Precision"}, "zeroline": False, **ticks},
+            "yaxis": _axis(title, list(kept.values())),
+        },
+        traces=[*traces, *_key(traces, [figures[i] for i in kept])],
         missing=_reasons(figure for figure in figures if not figure.value),
     )  # fmt: skip
+
+
+def _place(batches: Sequence[int], batch: int) -> float:
+    """Where a batch size stands among all, from -0.5 to 0.5: cells of one precision would hide each other."""
+    return batches.index(batch) / (len(batches) - 1) - 0.5 if len(batches) > 1 else 0.0
 
 
 def _latencies(rows: Sequence[Row]) -> list[Chart]:
