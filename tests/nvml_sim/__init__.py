@@ -6,8 +6,8 @@
         cards.python("print(...)")                  # a process that finds these cards through LD_LIBRARY_PATH
         cards[0].true_energy_j(start_ns, end_ns)    # exactly
 
-The state lies in a mapped file that every process shares, so a test can turn the power up and down from outside, and from
-inside (`Simulation.attach()`) around the very code that is measured. Times are CLOCK_MONOTONIC, as `time.monotonic_ns()`.
+The state lies in a mapped file that every process shares, so a test can turn the power up and down from outside, and
+from inside (`Simulation.attach()`) around the very code that is measured. Times are those of `time.monotonic_ns()`.
 """
 
 import ctypes
@@ -49,8 +49,8 @@ class Gpu(ctypes.Structure):
         ("uuid", ctypes.c_char * 80),
         ("name", ctypes.c_char * 64),
         *_fields(
-            "period_ns phase_ns jitter_ns lag_ns smear_ns quantum_mj counter_start_mj reset_at_ns stall_at_ns lost_at_ns "
-            "plain_average_ns instant_hold_ns instant_average_ns read_ns",
+            "period_ns phase_ns jitter_ns lag_ns smear_ns quantum_mj counter_start_mj reset_at_ns stall_at_ns "
+            "lost_at_ns plain_average_ns instant_hold_ns instant_average_ns read_ns",
             ctypes.c_int64,
         ),
         *_fields(
@@ -67,9 +67,9 @@ class Gpu(ctypes.Structure):
     )
 
     def power(self, watts: float, *, ramp_s: float = 0.0, at_ns: int | None = None) -> int:
-        """From `at_ns` (default: now) on the card draws `watts`, reached linearly over `ramp_s`; later events are dropped.
+        """From `at_ns` (default: now) on the card draws `watts`, reached linearly over `ramp_s`.
 
-        Returns the moment. Unit: ns.
+        Events planned for later are dropped. Returns the moment. Unit: ns.
         """
         at_ns = time.monotonic_ns() if at_ns is None else at_ns
         while self.n_events and self._events[self.n_events - 1].at_ns >= at_ns:
@@ -186,7 +186,7 @@ class Simulation:
         }
 
     def python(self, code: str, *, timeout_s: float = 120) -> str:
-        """Run Python code in a process of its own that finds these cards; returns what it printed, raises if it fails."""
+        """Run code in a process of its own that finds these cards; returns what it printed, raises if it fails."""
         done = subprocess.run(
             [sys.executable, "-c", code], env=self.environment, capture_output=True, text=True, timeout=timeout_s,
             check=False, cwd=_ROOT,

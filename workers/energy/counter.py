@@ -10,8 +10,8 @@ back. "Read before, read after" therefore misses up to a step at each end. Here 
     E = (C_B - C_A) - p0 (start - A) - p1 (B - end)                                                           (1)
 
 with C the counter at a step, A a step before the window and B one after it, between which and the window the power is
-level (p0, p1, measured with the same counter). Why this form: if the counter lags by L, both brackets hold the energy up
-to L earlier, and (1) is off by L (p1 - p0) only, so that a card that rests alike before and after needs no lag known.
+level (p0, p1, measured with the same counter). Why this form: if the counter lags by L, both brackets hold the energy
+up to L earlier, and (1) is off by L (p1 - p0) only, so where a card rests alike before and after, it need not be known.
 
 What (1) cannot see is power that falls slowly after the work's end but before the first step ("hidden tail"): that
 energy would be counted to the window. Three bounds on it are weighed, see `_hidden_tail`. All times are in seconds on
@@ -211,10 +211,10 @@ def _hidden_tail(
 ) -> tuple[float, float]:
     """Energy above rest between the window's end and the first level step, and its uncertainty. Unit: J.
 
-    Three bounds, of which the least holds: (a) the card drew as much as in the window until that step; (b) the counter's
-    reading inside the window, carried on at the mean power to its end, says how much is the window's own; (c) the
-    instant power, where there is one: a sensor that holds or averages shows too much of a falling power, never too little.
-    The energy is taken off only where (b) and (c) agree, as what (b) finds alone may be the counter's lag.
+    Three bounds, of which the least holds: (a) the card drew as much as in the window until that step; (b) the
+    counter's last reading of the window, carried on at the mean power to its end, says how much is the window's own;
+    (c) the instant power, where there is one: a sensor that holds or averages shows too much of a falling power, never
+    too little. The energy is taken off only where (b) and (c) agree, as what (b) finds alone may be the counter's lag.
     """
     tail_s = max(0.0, after.steps[0].at_s - end_s)
     excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
@@ -238,7 +238,7 @@ def _hidden_tail(
 def _polled_excess(
     powers: Sequence[tuple[float, float]], after: Level, end_s: float, *, mean_w: float
 ) -> tuple[float, float]:
-    """Energy above rest by the instant power up to the first level step, and what the time before its first reading hides."""
+    """Energy above rest by the instant power up to the first level step, and what may hide from it. Unit: J."""
     until_s = max(after.steps[0].at_s, end_s)
     noise = noise_w(after.power_w)
     total, left_s = 0.0, end_s

@@ -25,7 +25,7 @@ PATIENCE_PERIODS = 10
 REST_READS = 5
 """So many instant-power readings in a row at the power before the window, and the card has come to rest."""
 MAX_OVER_LIMIT = 1.1
-"""A mean power above this many times the card's limit is no measurement but a fault. Cards pass their limit only briefly."""
+"""A mean power above this many times the card's limit is a fault: cards pass their limit only briefly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class CounterGauge:
         self._rest_reads = self._rest_reads + 1 if rest is not None and watts <= rest + noise_w(rest) else 0
 
     def ready(self) -> bool:
-        """Whether enough has been seen: the power is level (and as it was before the window), or patience is at its end."""
+        """Whether enough has been seen: the power is level, and as before the window, or patience is at its end."""
         if self._fault is not None:
             return True
         waited_s = time.monotonic() - self._opened_s

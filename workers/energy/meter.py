@@ -13,7 +13,7 @@ from workers.energy.power import Gauge, gauge_for
 from workers.records import Confidence, EnergyMethod, EnergyMetrics, GpuState
 
 POLL_S = 0.002
-"""Time between two readings. NVML answers in about this time; asking faster only loads the card and its driver. Unit: s."""
+"""Time between two readings. NVML answers in about this time; asking faster only loads the driver. Unit: s."""
 
 
 class EnergyMeter:
@@ -114,7 +114,7 @@ class EnergyMeter:
         return self._last
 
     def relative_uncertainty_after(self, duration_s: float) -> float | None:
-        """What the relative uncertainty of a window this long would be; null without a GPU that can be measured. Unit: 1.
+        """Relative uncertainty that a window this long would have; null without a GPU that can be measured. Unit: 1.
 
         A prediction from the last window's figures, or before the first from the counter's period: it reads nothing, so
         that it may be asked inside a window. The uncertainty comes from the ends and does not grow with the window.

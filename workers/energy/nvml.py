@@ -167,7 +167,7 @@ class Card:
 
     @_faulting
     def violations(self) -> dict[str, int]:
-        """Time that the card has been held back since the driver came up, by cause; causes it does not count are absent."""
+        """Time that the card has been held back so far, by cause; causes that it does not count are absent."""
         found = {}
         for name, policy in _VIOLATIONS.items():
             try:

@@ -64,7 +64,7 @@ def read(root: Path = POWERCAP) -> Reading:
 
 
 def between(start: Reading, end: Reading, kind: str) -> tuple[float | None, str | None]:
-    """Energy of one kind (`cpu`, `dram`) between two readings (J), or null and the reason. Counters may wrap round once."""
+    """Energy of one kind (`cpu`, `dram`) between two readings (J), or null and why. Counters may wrap round once."""
     for reading in (start, end):
         if kind in reading.reasons:
             return None, reading.reasons[kind]

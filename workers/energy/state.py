@@ -60,7 +60,7 @@ def throttling(before: Snapshot, after: Snapshot) -> tuple[bool | None, tuple[st
 
 
 def foreign(before: Snapshot, after: Snapshot, own_pids: Collection[int]) -> int | None:
-    """Processes on the card, before the window or after it, that are not this run's; null where NVML does not list them."""
+    """Processes on the card, before or after the window, that are not this run's; null where NVML cannot list them."""
     looks = [look.pids for look in (before, after) if look.pids is not None]
     return max(_strangers(pids, own_pids) for pids in looks) if looks else None
 

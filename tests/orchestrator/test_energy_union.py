@@ -1,0 +1,149 @@
+import math
+
+import pytest
+
+from orchestrator.emissions import grams_co2e
+from orchestrator.energy_union import Span, joined, union
+from workers.records import (
+    ComputeMetrics,
+    EnergyMetrics,
+    Environment,
+    GpuState,
+    InferenceMetrics,
+    PrecisionMetadata,
+    RawProcessResult,
+    WarmupDone,
+)
+
+A, B = "GPU-a", "GPU-b"
+
+
+def gpu(uuid: str, energy_j: float | None, *, idle_w: float | None = 50.0, reasons: tuple[str, ...] = ()) -> GpuState:
+    return GpuState(
+        uuid=uuid,
+        energy_j=energy_j,
+        energy_uncertainty_j=None if energy_j is None else 1.0,
+        idle_power_w=idle_w,
+        idle_power_uncertainty_w=0.5,
+        reasons=reasons,
+    )
+
+
+def rank(start: float, end: float, *gpus: GpuState, host: str = "one", cpu_j: float | None = 20.0) -> RawProcessResult:
+    whole = bool(gpus) and all(g.energy_j is not None for g in gpus)
+    energy = EnergyMetrics(
+        gpu_energy_j=sum(g.energy_j or 0 for g in gpus) if whole else None,
+        energy_method="nvml_counter" if whole else "none",
+        energy_confidence="high" if whole else None,
+        energy_reasons=tuple({r for g in gpus for r in g.reasons}),
+        duration_s=end - start,
+        per_gpu={g.uuid: g.energy_j for g in gpus if g.energy_j is not None},
+        cpu_energy_j=cpu_j,
+        cpu_energy_reason=None if cpu_j is not None else "no_permission",
+        dram_energy_reason="no_dram_domain",
+        gpus=gpus,
+    )
+    return RawProcessResult.model_construct(
+        cell_id="c",
+        repeat=0,
+        window_start_unix_s=start,
+        window_end_unix_s=end,
+        energy_metrics=energy,
+        environment=Environment.model_construct(host=host, node_id=None),
+        warmup=WarmupDone(generations=0, duration_s=0),
+        inference_metrics=InferenceMetrics.model_construct(),
+        compute_metrics=ComputeMetrics(),
+        precision_metadata=PrecisionMetadata(weights="fp16", activations="fp16", compute="fp16"),
+    )
+
+
+def test_ranks_on_two_gpus_add_up() -> None:
+    total = union([rank(10, 12, gpu(A, 600)), rank(10, 12, gpu(B, 500))])
+    assert total.gpu_energy_j == 1100
+    assert total.per_gpu == {A: 600, B: 500}
+    assert total.gpu_energy_uncertainty_j == 2
+    assert total.duration_s == 2
+    assert total.energy_confidence == "high"
+    assert total.gpu_energy_net_j == 1100 - 2 * 50 * 2
+
+
+def test_two_ranks_on_one_gpu_count_it_once_and_say_so() -> None:
+    total = union([rank(10, 12, gpu(A, 600)), rank(10, 12, gpu(A, 600))])
+    assert total.gpu_energy_j == 600
+    assert total.gpu_energy_net_j == 600 - 100
+    assert total.energy_reasons == ("shared_gpu",)
+    assert total.energy_confidence == "medium"
+    assert [state.energy_j for state in total.gpus] == [600]
+
+
+def test_windows_of_one_gpu_that_overlap_in_part_count_the_overlap_once() -> None:
+    # 300 W from 10 to 12 and from 11 to 13: 300 W over three seconds.
+    total = union([rank(10, 12, gpu(A, 600)), rank(11, 13, gpu(A, 600))])
+    assert total.gpu_energy_j == pytest.approx(900)
+    assert total.duration_s == 3
+
+
+def test_windows_of_one_gpu_that_do_not_touch_add_up_without_the_time_between() -> None:
+    total = union([rank(10, 12, gpu(A, 600)), rank(20, 21, gpu(A, 300))])
+    assert total.gpu_energy_j == 900
+    assert total.duration_s == 3
+    assert total.gpu_energy_uncertainty_j == 2
+    assert total.gpu_energy_net_j == 900 - 150
+
+
+def test_a_window_within_another_adds_nothing() -> None:
+    total = union([rank(10, 14, gpu(A, 1000)), rank(11, 12, gpu(A, 400))])
+    assert total.gpu_energy_j == 1000
+    assert total.duration_s == 4
+
+
+def test_ranks_that_disagree_on_a_shared_gpu_widen_its_uncertainty() -> None:
+    total = union([rank(10, 12, gpu(A, 600)), rank(10, 12, gpu(A, 640))])
+    assert total.gpu_energy_j == pytest.approx(620)
+    assert total.gpu_energy_uncertainty_j == pytest.approx(1 + 20)
+
+
+def test_one_unmeasured_gpu_makes_the_sum_null_with_its_reason() -> None:
+    total = union([rank(10, 12, gpu(A, 600)), rank(10, 12, gpu(B, None, reasons=("gpu_lost",)))])
+    assert total.gpu_energy_j is None
+    assert total.gpu_energy_net_j is None
+    assert total.energy_confidence is None
+    assert total.energy_method == "none"
+    assert total.energy_reasons == ("gpu_lost",)
+    assert total.per_gpu == {A: 600}
+
+
+def test_a_gpu_without_a_baseline_has_no_net_energy() -> None:
+    total = union([rank(10, 12, gpu(A, 600)), rank(10, 12, gpu(B, 500, idle_w=None))])
+    assert total.gpu_energy_j == 1100
+    assert total.gpu_energy_net_j is None
+    assert total.idle_power_w is None
+
+
+def test_a_host_is_counted_once_however_many_ranks_it_has() -> None:
+    ranks = [rank(10, 12, gpu(A, 600)), rank(10, 12, gpu(B, 500)), rank(10, 12, gpu("GPU-c", 500), host="two")]
+    assert union(ranks).cpu_energy_j == 40
+    assert union(ranks).dram_energy_j is None
+    assert union(ranks).dram_energy_reason == "no_dram_domain"
+
+
+def test_one_host_without_permission_leaves_the_cpu_energy_null() -> None:
+    total = union([rank(10, 12, gpu(A, 600)), rank(10, 12, gpu(B, 500), host="two", cpu_j=None)])
+    assert total.cpu_energy_j is None
+    assert total.cpu_energy_reason == "no_permission"
+
+
+def test_a_single_rank_stays_as_it_is() -> None:
+    only = rank(10, 12, gpu(A, 600))
+    assert union([only]) == only.energy_metrics
+
+
+def test_spans_in_any_order_give_the_same_energy() -> None:
+    spans = [Span(start_s=s, end_s=e, energy_j=100 * (e - s)) for s, e in ((0, 2), (1, 3), (1.5, 2.5), (5, 6))]
+    assert joined(spans).energy_j == pytest.approx(400)
+    assert joined(reversed(spans)).energy_j == pytest.approx(400)
+    assert joined(spans).covered_s == 4
+
+
+def test_emissions_are_energy_times_intensity() -> None:
+    assert math.isclose(grams_co2e(7.2e6, grams_per_kwh=300), 600)

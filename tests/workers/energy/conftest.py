@@ -1,0 +1,98 @@
+"""A simulated machine, and a process on it that meters what a test tells it to."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from nvml_sim import Simulation
+
+_CHILD = """
+import contextlib, io, json, os, sys, time, traceback
+from nvml_sim import Simulation
+from workers.energy import EnergyMeter, card_names, cards, driver_version
+sim = Simulation.attach()
+def window(meter, seconds=0.15, watts=350.0):
+    meter.begin()
+    start = [sim[i].power(watts) for i in range(sim.state.n_gpus)]
+    time.sleep(seconds)
+    end = [sim[i].power(60) for i in range(sim.state.n_gpus)]
+    energy = meter.end()
+    return energy, [drawn(i, start[i], end[i], energy) for i in range(len(start))]
+def drawn(i, start, end, energy):
+    # The card rests (60 W) between the meter's stamps and the test's own, however long the machine made that.
+    return sim[i].true_energy_j(start, end) + 60 * (energy.duration_s - (end - start) / 1e9)
+def plain(value):
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else [plain(v) for v in value] \
+        if isinstance(value, (list, tuple)) else value
+scope = globals()
+for line in sys.stdin:
+    scope.pop("answer", None)
+    try:
+        exec(json.loads(line), scope)
+        print(json.dumps({"answer": plain(scope.get("answer"))}), flush=True)
+    except BaseException:
+        print(json.dumps({"error": traceback.format_exc()}), flush=True)
+"""
+
+
+class Machine:
+    """Simulated cards (`cards[0].period_ns = ...`) and one process that finds them (`run`)."""
+
+    def __init__(self, folder: Path, *, gpus: int = 2) -> None:
+        self.cards = Simulation(folder, gpus=gpus)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD],
+            env=self.cards.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str) -> Any:
+        """Run code there; what it binds to `answer` comes back, records as dictionaries."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(code) + "\n")
+        self.process.stdin.flush()
+        reply = json.loads(self.process.stdout.readline())
+        assert "error" not in reply, reply["error"]
+        return reply["answer"]
+
+    def window(self, *, seconds: float = 0.15, watts: float = 350.0, gpus: str = "[sim.uuid(0)]") -> dict[str, Any]:
+        """Meter one window on a new meter."""
+        return self.run(f"answer = window(EnergyMeter({gpus}), {seconds}, {watts})[0]")
+
+    def close(self) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.close()
+        self.process.wait(20)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine with two cards at 60 W and 100 ms counters."""
+    made = Machine(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def machine_of(tmp_path: Path) -> Iterator[Any]:
+    """Makes a machine with as many cards as asked for."""
+    made: list[Machine] = []
+
+    def make(*, gpus: int) -> Machine:
+        made.append(Machine(tmp_path, gpus=gpus))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        machine.close()

@@ -1,0 +1,125 @@
+"""The mathematics of the bracket, on steps that are written out."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from workers.energy.counter import CounterResetError, Estimate, Level, Step, Tail, Track, energy_between, period_s
+
+IDLE_W, BUSY_W = 60.0, 350.0
+START_S, END_S = 10.0, 10.25
+LEVELS = [(START_S, IDLE_W), (END_S, BUSY_W), (math.inf, IDLE_W)]
+
+
+def energy_up_to(at_s: float, levels: list[tuple[float, float]] = LEVELS) -> float:
+    """Energy drawn since 0 by power that is `levels[i][1]` until `levels[i][0]`. Unit: J."""
+    total, since = 0.0, 0.0
+    for until, watts in levels:
+        total += watts * max(0.0, min(at_s, until) - since)
+        since = min(at_s, until)
+    return total
+
+
+def track(first_s: float, last_s: float, *, phase_s: float, lag_s: float, energy: Callable[[float], float]) -> Track:
+    """What a meter that reads every 2 ms sees of a counter that steps every 100 ms."""
+    seen = Track()
+    for i in range(round((last_s - first_s) / 0.002)):
+        at = first_s + i * 0.002
+        step = math.floor((at - phase_s) / 0.1) * 0.1 + phase_s
+        seen.add(at, at, energy(step - lag_s))
+    return seen
+
+
+def measured(
+    *, phase_s: float = 0.03, lag_s: float = 0.0, energy: Callable[[float], float] = energy_up_to, powers: bool = True
+) -> Estimate:
+    """The estimate of the window from `START_S` to `END_S`."""
+    before = track(9.5, START_S, phase_s=phase_s, lag_s=lag_s, energy=energy)
+    after = track(END_S, 10.95, phase_s=phase_s, lag_s=lag_s, energy=energy)
+    first, last = before.level(), after.level()
+    assert first is not None
+    assert last is not None
+    tail_step = math.floor((END_S - phase_s) / 0.1) * 0.1 + phase_s
+    polled = [(END_S + i * 0.002, energy(END_S + i * 0.002 + 1e-6) - energy(END_S + i * 0.002)) for i in range(50)]
+    tail = Tail(
+        energy_j=energy(tail_step - lag_s),
+        period_s=0.1,
+        powers=[(at, joules / 1e-6) for at, joules in polled] if powers else (),
+    )
+    return energy_between(first, last, tail, start_s=START_S, end_s=END_S, quantum_j=0.001)
+
+
+TRUE_J = BUSY_W * (END_S - START_S)
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.02, 0.09, 0.15])
+@pytest.mark.parametrize("phase_s", [0.0, 0.013, 0.049, 0.051, 0.098])
+def test_a_pulse_is_found_whatever_the_counters_phase_and_lag(phase_s: float, lag_s: float) -> None:
+    found = measured(phase_s=phase_s, lag_s=lag_s)
+    assert found.energy_j == pytest.approx(TRUE_J, rel=0.005)
+    assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j <= 0.02 * TRUE_J
+
+
+@pytest.mark.parametrize("phase_s", [0.0, 0.013, 0.049, 0.051, 0.098])
+def test_without_instant_power_the_uncertainty_admits_that_the_power_may_have_fallen_slowly(phase_s: float) -> None:
+    with_power, without = measured(phase_s=phase_s), measured(phase_s=phase_s, powers=False)
+    assert abs(without.energy_j - TRUE_J) <= without.uncertainty_j
+    assert without.uncertainty_j > with_power.uncertainty_j
+
+
+@pytest.mark.parametrize("phase_s", [0.02, 0.049, 0.051, 0.098])
+def test_power_that_falls_slowly_is_taken_off_where_counter_and_sensor_agree(phase_s: float) -> None:
+    levels = [*LEVELS[:2], *((END_S + 0.002 * i, BUSY_W - 29 * i) for i in range(1, 11)), LEVELS[2]]
+    found = measured(phase_s=phase_s, energy=lambda at: energy_up_to(at, levels))
+    assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j
+    assert found.energy_j == pytest.approx(TRUE_J, rel=0.04)
+
+
+def test_a_card_that_rests_differently_afterwards_widens_the_uncertainty_by_the_lag_that_it_may_have() -> None:
+    levels = [*LEVELS[:2], (math.inf, 100.0)]
+    for lag_s in (0.0, 0.04):
+        found = measured(lag_s=lag_s, energy=lambda at: energy_up_to(at, levels))
+        assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j
+        assert found.uncertainty_j > 2 * measured().uncertainty_j
+
+
+def test_a_step_is_placed_between_the_readings_that_enclose_it() -> None:
+    seen = Track()
+    for before, after, energy in ((1.0, 1.001, 5.0), (1.004, 1.005, 5.0), (1.010, 1.012, 7.0)):
+        seen.add(before, after, energy)
+    assert [(s.at_s, s.half_s, s.energy_j) for s in seen.steps] == [(pytest.approx(1.008), pytest.approx(0.004), 7.0)]
+
+
+def test_a_counter_that_falls_is_a_reset() -> None:
+    seen = Track()
+    seen.add(1.0, 1.0, 5.0)
+    with pytest.raises(CounterResetError):
+        seen.add(1.1, 1.1, 4.9)
+
+
+def test_power_that_still_moves_is_not_level_and_the_last_resort_is_as_uncertain_as_it_moves() -> None:
+    energies = (0.0, 6.0, 16.0, 32.0, 58.0)
+    seen = Track(steps=[Step(at_s=i * 0.1, half_s=0.001, energy_j=energy) for i, energy in enumerate(energies)])
+    assert seen.level() is None
+    last = seen.last_resort()
+    assert isinstance(last, Level)
+    assert last.power_w == pytest.approx(260)
+    assert last.uncertainty_w > 90
+
+
+def test_the_level_reaches_back_as_far_as_the_power_was_the_same() -> None:
+    energies = [350.0 * 0.1 * min(i, 4) + 60.0 * 0.1 * max(0, i - 4) for i in range(12)]
+    seen = Track(steps=[Step(at_s=i * 0.1, half_s=0.001, energy_j=energy) for i, energy in enumerate(energies)])
+    level = seen.level()
+    assert level is not None
+    assert level.power_w == pytest.approx(60)
+    assert level.steps[0].at_s == pytest.approx(0.4)
+
+
+def test_the_period_is_the_median_of_what_was_seen() -> None:
+    seen = Track()
+    for i, at in enumerate((0.0, 0.02, 0.04, 0.06, 0.16)):
+        seen.add(at, at, float(i))
+    assert period_s([seen]) == pytest.approx(0.02)
+    assert period_s([Track()]) is None
