@@ -11,6 +11,8 @@ _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_exp
 _HIDDEN = ("hidden_size", "d_model", "n_embd", "dim")
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
+_CROSS = ("encoder_attn", "crossattention", "cross_attn")
+"""Attention to an encoder, which a language model on its own has none of."""
 _MATRIX, _STACK = 2, 3  # dimensions of one matrix, and of a stack of one matrix per expert
 
 
@@ -112,12 +114,12 @@ def _matrices(decoder: Any) -> Iterator[tuple[str, int, int]]:
     import torch
 
     for path, module in decoder.named_modules():
-        if isinstance(module, torch.nn.Embedding):
+        if isinstance(module, torch.nn.Embedding) or any(part in path.split(".") for part in _CROSS):
             continue
         siblings = _experts_beside(decoder, path)
         for name, weight in module.named_parameters(recurse=False):
             convolution = isinstance(module, torch.nn.Conv1d)
-            if "weight" not in name and "proj" not in name:  # decays, biases and scales work element by element
+            if name.endswith("bias") or ("weight" not in name and "proj" not in name):  # decays work element by element
                 continue
             if weight.ndim == _MATRIX or convolution:
                 yield f"{path}.{name}", weight.numel(), siblings
@@ -153,13 +155,17 @@ def _scores(config: ModelConfig) -> Iterator[tuple[int, int | None]]:
     """Width and window of each layer with attention. Which layers those are, transformers' own cache knows."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
-    text = config.text
+    layers = [layer for layer in DynamicCache(config=config.text).layers if isinstance(layer, DynamicLayer)]
+    width = _score_width(config.text) if layers else 0
+    for layer in layers:
+        yield width, getattr(layer, "sliding_window", None)
+
+
+def _score_width(text: Any) -> int:
+    """Width of keys and of values over all query heads, added: what a score and its use take in multiply-adds."""
     heads, head = _heads(text)
     nope, rope = _get(text, "qk_nope_head_dim"), _get(text, "qk_rope_head_dim")
-    width = heads * ((nope + rope if nope and rope else head) + (_get(text, "v_head_dim") or head))
-    for layer in DynamicCache(config=text).layers:
-        if isinstance(layer, DynamicLayer):
-            yield width, getattr(layer, "sliding_window", None)
+    return heads * ((nope + rope if nope and rope else head) + (_get(text, "v_head_dim") or head))
 
 
 def _heads(text: Any) -> tuple[int, int]:

@@ -94,11 +94,35 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
     shapes = [Shape.model_validate(shape) for shape in request["shapes"]]
     try:
+        _respell()
         read = config.read(ModelSpec.model_validate(request["model"]), request["load"])
         passes = Passes(_counter(Twin(read)), shapes, read.bends)
         return {"flops": [passes.flops(shape) for shape in shapes], "failure": None}
     except Exception as error:
         return {"flops": None, "failure": config.one_line(error)}
+
+
+def _respell() -> None:
+    """Spell the products that calflops does not look for as those that it does.
+
+    Those are `@`, `bmm` and the tensor's own `baddbmm`: BLOOM's and Falcon's attention, and every expert. For this process
+    only, which ends with the request.
+    """
+    import torch
+
+    plain_bmm = torch.bmm
+
+    def matmul(left: Any, right: Any) -> Any:
+        return torch.matmul(left, right)  # looked up at each call: while calflops counts, it is calflops' own
+
+    def baddbmm(added: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+        return plain_bmm(batch1, batch2) * alpha + added * beta  # which calflops wraps, and must not see twice
+
+    def tensor_baddbmm(added: Any, batch1: Any, batch2: Any, **scales: float) -> Any:
+        return torch.baddbmm(added, batch1, batch2, **scales)
+
+    torch.bmm = torch.Tensor.bmm = torch.Tensor.__matmul__ = matmul
+    torch.baddbmm, torch.Tensor.baddbmm = baddbmm, tensor_baddbmm
 
 
 def _counter(twin: Any) -> Any:

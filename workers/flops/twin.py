@@ -29,11 +29,19 @@ class Twin:
             )
         self.model = model.eval()
         self._accepted = inspect.signature(model.forward).parameters
+        self._masked = True
+        try:
+            self.prompt(1, 2).step()
+        except (RuntimeError, NotImplementedError):
+            # Some models ask whether the mask hides anything, which meta tensors cannot answer. Nothing is padded here.
+            self._masked = False
 
     def prompt(self, batch: int, tokens: int) -> "Generation":
         """Begin a generation with `batch` prompts of `tokens` tokens each; nothing is computed yet."""
         ids = torch.zeros(batch, tokens, dtype=torch.long, device="meta")
-        arguments: dict[str, Any] = {"use_cache": True, "attention_mask": torch.ones_like(ids)}
+        arguments: dict[str, Any] = {"use_cache": True}
+        if self._masked:
+            arguments["attention_mask"] = torch.ones_like(ids)
         if "position_ids" in self._accepted:
             arguments["position_ids"] = torch.zeros_like(ids)
         if self.model._supports_logits_to_keep():
