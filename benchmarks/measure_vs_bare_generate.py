@@ -28,7 +28,7 @@ from workers.model import random_ids
 from workers.prompts import random_prompts
 from workers.records import Cell, ModelSpec, RawProcessResult, Run, Warmup, Window
 
-GENERATIONS = 2
+GENERATIONS = 1  # per turn: short turns share the machine's moods
 
 
 def cell(args: argparse.Namespace) -> Cell:
@@ -108,7 +108,7 @@ def figures(result: RawProcessResult) -> dict[str, float]:
 def main() -> None:
     """Print a row per figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=1280)
@@ -118,22 +118,28 @@ def main() -> None:
     run, measurer = Run(cell=cell(args), repeat=0), Measurer(cpu_threads=args.threads)
     measured: list[dict[str, float]] = []
     reference: list[dict[str, float]] = []
-    for turn in range(args.turns + 1):
-        result = measurer.measure(run, cost=None, texts={}, prior_runs=turn)
-        loaded = measurer.loaded
-        assert loaded is not None
-        batch = random_prompts(rows=2, length=64, seed=0, **random_ids(loaded)).to(loaded.device)
-        prompts = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    measurer.measure(run, cost=None, texts={}, prior_runs=0)  # loads and warms up
+    loaded = measurer.loaded
+    assert loaded is not None
+    batch = random_prompts(rows=2, length=64, seed=0, **random_ids(loaded)).to(loaded.device)
+    prompts = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+
+    def ours(turn: int) -> None:
+        measured.append(figures(measurer.measure(run, cost=None, texts={}, prior_runs=turn)))
+
+    def theirs(_: int) -> None:
         plain = {"tokens/s": bare(loaded.model, prompts, args.tokens)}
-        if turn:  # the first turn warms up
-            measured.append(figures(result))
-            reference.append(plain | by_hand(loaded.model, prompts, args.tokens))
+        reference.append(plain | by_hand(loaded.model, prompts, args.tokens))
+
+    for turn in range(args.turns):
+        for act in (ours, theirs) if turn % 2 else (theirs, ours):  # neither is always the first
+            act(turn)
     print(f"{'':10} {'reference':>12} {'measured':>12} {'ratio':>8}   median ratio of the turns")
     for name in measured[0]:
-        ours, theirs = ([turn[name] for turn in turns] for turns in (measured, reference))
-        turns = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-        a, b = statistics.median(ours), statistics.median(theirs)
-        print(f"{name:10} {b:12.5f} {a:12.5f} {a / b:8.4f}   {turns:.4f}")
+        columns = [[turn[name] for turn in turns] for turns in (measured, reference)]
+        a, b = map(statistics.median, columns)
+        by_turn = statistics.median(x / y for x, y in zip(*columns, strict=True))
+        print(f"{name:10} {b:12.5f} {a:12.5f} {a / b:8.4f}   {by_turn:.4f}")
 
 
 if __name__ == "__main__":

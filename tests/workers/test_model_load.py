@@ -131,6 +131,15 @@ def test_the_attention_that_really_runs_is_told(config: dict[str, object] | None
     assert attention_used(load(cell(config, attention=asked))) == used
 
 
+def test_loading_leaves_the_flags_of_tf32_readable_for_other_libraries() -> None:
+    load(cell())
+    assert torch.backends.cuda.matmul.allow_tf32 is False
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.backends.cudnn.allow_tf32 is False
+    with torch.backends.cudnn.flags(enabled=True):  # raises where old and new flags are mixed
+        pass
+
+
 def test_tf32_needs_cuda() -> None:
     with pytest.raises(UnsupportedError, match="'tf32' needs a CUDA device"):
         load(cell(precision="tf32"))

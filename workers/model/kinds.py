@@ -42,10 +42,10 @@ def allow_tf32(precision: Precision, device: Any) -> None:
         raise UnsupportedError(
             "precision 'tf32' needs a CUDA device: TF32 is a mode of NVIDIA's tensor cores; use 'fp32'"
         )
-    mode = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = mode
-    torch.backends.cudnn.conv.fp32_precision = mode
-    torch.backends.cudnn.rnn.fp32_precision = mode
+    # Not by the newer `fp32_precision`: after that, asking for the older flags raises, and torch.compile and
+    # torch.backends.cudnn.flags() ask for them.
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def quantisation_config(precision: Precision, options: Mapping[str, Any]) -> Any:

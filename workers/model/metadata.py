@@ -84,7 +84,7 @@ def _compute_type(module: Any, weight: Any, activations: Dtype) -> Dtype:
         return "int8"
     if hasattr(weight, "qdata"):  # torchao: dequantised to the activations' type unless those are quantised too
         return stored_type(weight) if getattr(weight, "act_quant_kwargs", None) is not None else activations
-    if weight.dtype == torch.float32 and weight.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32":
+    if weight.dtype == torch.float32 and weight.is_cuda and torch.backends.cuda.matmul.allow_tf32:
         return "tf32"
     return stored_type(weight)
 
