@@ -6,16 +6,25 @@ first keeps the end of the sweep close to the lower bound (Graham 1969). A sweep
 """
 
 from bisect import insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from workers.records import Run
 
-Kind = tuple[int, str | None]
-"""What a worker must be for a run: how many processes, and which card (null: any)."""
-
 _STICKS_OUT = 0.5
+"""A run longer than this share of what is left per worker goes before the loaded model's others."""
+
+
+class Kind(NamedTuple):
+    """What a worker must be for a run."""
+
+    processes: int
+    """Over all replicas."""
+    tensor_parallel: int = 1
+    """How many of them meet to share one model."""
+    card: str | None = None
+    """The card's type in Ray's words; null: any."""
 
 
 class _Entry(NamedTuple):
@@ -28,7 +37,7 @@ class _Entry(NamedTuple):
 
 def kind_of(run: Run) -> Kind:
     """The kind of worker that can take `run`."""
-    return run.cell.world_size, run.cell.accelerator_type
+    return Kind(run.cell.world_size, run.cell.tensor_parallel, run.cell.accelerator_type)
 
 
 class Backlog:
@@ -44,14 +53,14 @@ class Backlog:
         self._place = {run.key: place for place, run in enumerate(runs)}
         self._waiting: dict[str, list[Run]] = defaultdict(list)
         self._queues: dict[Kind, dict[str, list[_Entry]]] = defaultdict(lambda: defaultdict(list))
+        self._count: Counter[Kind] = Counter()
         self._cost_s: dict[Kind, float] = defaultdict(float)
         for run in runs:
             self._waiting[model_key(run)].append(run)
 
     def __len__(self) -> int:
         """Runs that have not begun."""
-        waiting = sum(map(len, self._waiting.values()))
-        return waiting + sum(len(queue) for queues in self._queues.values() for queue in queues.values())
+        return sum(map(len, self._waiting.values())) + self._count.total()
 
     def release(self, model: str, cost_s: Callable[[Run], float]) -> None:
         """Let the runs of a model go: it is prepared, and what they cost is predicted."""
@@ -64,17 +73,21 @@ class Backlog:
 
     def put(self, run: Run, cost_s: float) -> None:
         """Offer a run, for the first time or again."""
-        place = self._place[run.key]
-        entry = _Entry((0.0 if self._keep_order else -cost_s, place), cost_s, run)
-        insort(self._queues[kind_of(run)][run.cell.load_key], entry)
-        self._cost_s[kind_of(run)] += cost_s
+        kind = kind_of(run)
+        entry = _Entry((0.0 if self._keep_order else -cost_s, self._place[run.key]), cost_s, run)
+        insort(self._queues[kind][run.cell.load_key], entry)
+        self._count[kind] += 1
+        self._cost_s[kind] += cost_s
 
     def kinds(self) -> dict[Kind, int]:
-        """Kinds of workers that have something to do, with how many runs, the largest kind first."""
-        counts = {kind: sum(map(len, queues.values())) for kind, queues in self._queues.items()}
-        return {
-            kind: counts[kind] for kind in sorted(counts, key=lambda kind: (-kind[0], str(kind[1]))) if counts[kind]
-        }
+        """Kinds of workers that have something to do, with how many runs.
+
+        The largest kind first, for it finds room least easily; of equals, those that only some nodes can take.
+        """
+        kinds = sorted(
+            self._count, key=lambda kind: (-kind.processes, -kind.tensor_parallel, kind.card is None, kind.card or "")
+        )
+        return {kind: self._count[kind] for kind in kinds if self._count[kind]}
 
     def take(
         self, kind: Kind, *, loaded: str | None, workers: int, fits: Callable[[Run], bool] = lambda _: True
@@ -88,34 +101,33 @@ class Backlog:
             fits: Whether this very worker can take a run (another card may).
         """
         heads = {
-            key: entry
+            key: place
             for key, queue in self._queues[kind].items()
-            if (entry := next((entry for entry in queue if fits(entry.run)), None))
+            if (place := next((place for place, entry in enumerate(queue) if fits(entry.run)), None)) is not None
         }
-        if not heads or (self._keep_order and self._waits_for_an_earlier_one(heads)):
+        if not heads:
             return None
-        key = self._choose(kind, heads, loaded, workers)
-        entry = heads[key]
-        queue = self._queues[kind][key]
-        queue.remove(entry)
-        if not queue:
+        first = {key: self._queues[kind][key][place] for key, place in heads.items()}
+        key = self._choose(kind, first, loaded, workers)
+        if self._keep_order and self._waits_for_an_earlier_one(first[key]):
+            return None
+        entry = self._queues[kind][key].pop(heads[key])
+        if not self._queues[kind][key]:
             del self._queues[kind][key]
+        self._count[kind] -= 1
         self._cost_s[kind] -= entry.cost_s
         return entry.run
 
     def _choose(self, kind: Kind, heads: dict[str, _Entry], loaded: str | None, workers: int) -> str:
-        if self._keep_order:
-            return min(heads, key=lambda key: heads[key].rank)
-        longest = max(heads, key=lambda key: (heads[key].cost_s, -heads[key].rank[1]))
+        first = min(heads, key=lambda key: heads[key].rank)  # the earliest, or the longest
         share_s = self._cost_s[kind] / max(workers, 1)
-        if loaded in heads and heads[longest].cost_s <= _STICKS_OUT * share_s:
+        if not self._keep_order and loaded in heads and heads[first].cost_s <= _STICKS_OUT * share_s:
             return loaded
-        return longest
+        return first
 
-    def _waits_for_an_earlier_one(self, heads: dict[str, _Entry]) -> bool:
-        """Whether a run that comes first in the sweep's order is not prepared yet."""
-        first = min(entry.rank for entry in heads.values())[1]
-        return any(self._place[runs[0].key] < first for runs in self._waiting.values())
+    def _waits_for_an_earlier_one(self, entry: _Entry) -> bool:
+        """Whether a run that comes before it in the sweep's order is not prepared yet."""
+        return any(self._place[runs[0].key] < entry.rank[1] for runs in self._waiting.values())
 
     def remaining(self) -> Iterator[Run]:
         """Every run that has not begun."""
@@ -137,6 +149,7 @@ class Backlog:
                 queues[key] = [entry for entry in queue if entry.run.key not in keys]
                 if not queues[key]:
                     del queues[key]
+            self._count[kind] = sum(map(len, queues.values()))
             self._cost_s[kind] = sum(entry.cost_s for queue in queues.values() for entry in queue)
 
 

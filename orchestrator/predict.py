@@ -10,13 +10,19 @@ _PASS_S = 1e-2
 
 
 def predicted_s(cell: Cell, cost: InferenceCost | None) -> float:
-    """Predicted time of a run without loading: warm-up and window. Unit: s.
+    """Predicted time of a run without loading: warm-up, window and perplexity. Unit: s.
 
-    Each generation is one prefill, bound by arithmetic, and output_tokens - 1 passes that read weights and cache.
+    Each generation is one prefill, bound by arithmetic, and output_tokens - 1 passes that read weights and cache; the
+    ranks that split a model share both. The window begins no generation once `max_s` has passed.
     """
-    generations = cell.warmup.floor + cell.window.min_generations
+    one_s = _generation_s(cell, cost)
+    window_s = min(cell.window.min_generations * one_s, cell.window.max_s + one_s)
+    passes = 0.0 if cell.quality is None else cell.quality.max_tokens / cell.quality.stride_tokens
+    return cell.warmup.floor * one_s + window_s + passes * _PASS_S
+
+
+def _generation_s(cell: Cell, cost: InferenceCost | None) -> float:
     if cost is None:
-        return generations * cell.output_tokens * _PASS_S
-    read_s = (cost.weight_memory_mb + (cost.kv_cache_mb or 0.0)) * 1e6 / _BYTES_PER_S
-    one_s = cost.flops.value / _FLOP_PER_S + cell.output_tokens * max(read_s, _PASS_S)
-    return generations * one_s
+        return cell.output_tokens * _PASS_S
+    read_s = (cost.weight_memory_mb + (cost.kv_cache_mb or 0.0)) * 1e6 / _BYTES_PER_S / cell.tensor_parallel
+    return cost.flops.value / _FLOP_PER_S / cell.tensor_parallel + cell.output_tokens * max(read_s, _PASS_S)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 import ray
 
-from workers import gang
 from workers.errors import is_out_of_memory
+from workers.gang import Gang
 from workers.hardware import Facts, facts
+from workers.quiet import hush
 from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
 
 
@@ -56,29 +57,35 @@ class Reply(NamedTuple):
 class MeasuringActor:
     """One process of a gang (of one, mostly)."""
 
-    def __init__(self, make: Callable[[], Measures], rank: int, world_size: int) -> None:
+    def __init__(self, make: Callable[[], Measures], rank: int, world_size: int, tensor_parallel: int) -> None:
         self._make = make
         self._rank = rank
-        self._world_size = world_size
+        self._gang: Gang | None = None
+        if world_size > 1:
+            ip = ray.util.get_node_ip_address()
+            self._gang = Gang(rank=rank, world_size=world_size, tensor_parallel=tensor_parallel, ip=ip)
         self._runs = 0
 
     def __repr__(self) -> str:
         """What Ray writes before this actor's log lines."""
-        return f"rank {self._rank}" if self._world_size > 1 else "worker"
+        return f"rank {self._rank}" if self._gang else "worker"
 
     def prepare(self, texts: Mapping[str, Sequence[str]]) -> Greeting:
         """Import everything heavy. Here and not in `__init__`, so that a failure keeps its own class."""
+        hush()
         self._texts = texts
         self._measurer = self._make()
         return Greeting(pid=os.getpid(), host=socket.gethostname(), hardware=facts())
 
-    def address(self) -> str:
-        """Where the other ranks of a gang find this one: `host:port`."""
-        return gang.free_address(ray.util.get_node_ip_address())
+    def serve(self) -> str:
+        """Begin to listen for the other ranks of the gang; returns where: `host:port`."""
+        assert self._gang is not None
+        return self._gang.serve()
 
     def join(self, address: str) -> None:
         """Meet the other ranks."""
-        gang.join(address, rank=self._rank, world_size=self._world_size)
+        assert self._gang is not None
+        self._gang.join(address)
 
     def run(self, run: Run, cost: InferenceCost | None, cost_reason: str | None, attempt: int) -> Reply:
         """Measure one run; whatever goes wrong comes back as a value."""
@@ -92,7 +99,7 @@ class MeasuringActor:
                 cost_reason=cost_reason,
                 texts=self._texts,
                 rank=self._rank,
-                barrier=gang.barrier if self._world_size > 1 else None,
+                barrier=self._gang.barrier if self._gang else None,
                 prior_runs=prior_runs,
             )
         except Exception as error:

@@ -1,34 +1,81 @@
-"""Several ranks of one run: how they meet, and the barrier before their windows open."""
+"""Several ranks of one run: how they meet, and the barrier before their windows open.
 
+All ranks meet at a store that rank 0 serves. The ranks that split one model form a torch.distributed world of their own
+over it, because transformers splits a model over the whole world; replicas have nothing to tell each other but "go".
+"""
+
+import os
 import socket
 from datetime import timedelta
+from typing import Any
 
 _PATIENCE = timedelta(minutes=30)
 """Only a bound: when a rank dies, the driver ends the others at once and waits for no time-out."""
 
 
-def free_address(ip: str) -> str:
-    """`ip` with a port that is free right now."""
-    with socket.socket() as sock:
-        sock.bind((ip, 0))
-        return f"{ip}:{sock.getsockname()[1]}"
+class Gang:
+    """One rank's place among the others.
+
+    Args:
+        rank: 0-based, over all replicas; ranks `r * tensor_parallel` and the following split replica `r`.
+        world_size: Ranks altogether.
+        tensor_parallel: Ranks that split one replica.
+        ip: This node's address, as the other nodes see it.
+    """
+
+    def __init__(self, *, rank: int, world_size: int, tensor_parallel: int, ip: str) -> None:
+        self._rank = rank
+        self._world_size = world_size
+        self._tensor_parallel = tensor_parallel
+        self._ip = ip
+        self._store: Any = None
+        self._barriers = 0
+
+    def serve(self) -> str:
+        """Serve the store, on rank 0; returns its address. The system picks the port, so that none is taken twice."""
+        self._store = self._connect(self._ip, 0, serve=True)
+        return f"{self._ip}:{self._store.port}"
+
+    def join(self, address: str) -> None:
+        """Meet the other ranks at `address`: NCCL for GPU tensors, gloo for the rest."""
+        import torch
+        from torch import distributed
+
+        if self._store is None:
+            host, _, port = address.rpartition(":")
+            self._store = self._connect(host, int(port), serve=False)
+        # gloo listens where the host's name leads, which on many a cluster is 127.0.1.1.
+        if interface := _interface_of(self._ip):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        size = self._tensor_parallel if self._tensor_parallel > 1 else self._world_size
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=distributed.PrefixStore(f"replica {self._rank // size}", self._store),
+            rank=self._rank % size,
+            world_size=size,
+            timeout=_PATIENCE,
+        )
+
+    def barrier(self) -> None:
+        """Return when every rank of every replica has come here. Leaves nothing on the GPU's queue."""
+        self._barriers += 1
+        name = f"barrier {self._barriers}"
+        if self._store.add(name, 1) == self._world_size:
+            self._store.set(f"{name} open", "")
+        self._store.wait([f"{name} open"])
+
+    def _connect(self, host: str, port: int, *, serve: bool) -> Any:
+        from torch.distributed import TCPStore
+
+        return TCPStore(host, port, is_master=serve, wait_for_workers=False, timeout=_PATIENCE)
 
 
-def join(address: str, *, rank: int, world_size: int) -> None:
-    """Meet the other ranks at `address` (rank 0 listens there), with NCCL for GPU tensors and gloo for the rest."""
-    import torch
-    from torch import distributed
+def _interface_of(ip: str) -> str | None:
+    """The network interface that has this address; null where none has (behind NAT)."""
+    import psutil
 
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(
-        backend, init_method=f"tcp://{address}", rank=rank, world_size=world_size, timeout=_PATIENCE
+    found = psutil.net_if_addrs().items()
+    return next(
+        (name for name, addresses in found for one in addresses if one.family == socket.AF_INET and one.address == ip),
+        None,
     )
-
-
-def barrier() -> None:
-    """Return when every rank has come here."""
-    import torch
-    from torch import distributed
-
-    # A sum over a host tensor: it goes through gloo and leaves nothing on the GPU's queue.
-    distributed.all_reduce(torch.zeros(1))

@@ -1,9 +1,11 @@
 """Cells -> stream of outcomes, on Ray. The only room of the driver that imports ray.
 
-`cluster` knows the nodes, `worker` holds processes, `prepare` counts FLOPs ahead, `loop` brings them together, `faults`
-says what an error of Ray's means. Which run is next is decided in `orchestrator.backlog`, which knows nothing of Ray.
+`cluster` knows the nodes, `worker` holds processes, `prepare` counts FLOPs and fetches weights ahead, `loop` brings
+them together, `faults` says what an error of Ray's means, `metrics` tells Prometheus. Which run is next is decided in
+`orchestrator.backlog`, which knows nothing of Ray.
 """
 
+import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from orchestrator.backlog import Backlog
 from orchestrator.config import SweepConfig
 from orchestrator.schedule.cluster import Cluster, connect, driver_is_on_head
 from orchestrator.schedule.loop import Loop
+from orchestrator.schedule.metrics import Metrics
 from orchestrator.schedule.prepare import Preparation
 from orchestrator.schedule.worker import Equipment
 from workers.actor import Measures
@@ -43,10 +46,15 @@ def run(
     """
     if not runs:
         return
-    equipment = Equipment(make=make or _measurer, texts=ray.put(dict(texts or {})))
+    equipment = Equipment(sweep=sweep.name, make=make or _measurer, texts=ray.put(dict(texts or {})))
     backlog = Backlog(runs, keep_order=sweep.order != "longest_first")
-    preparation = Preparation(runs, before_measuring=cluster.device == "cpu", estimate=estimate)
-    yield from Loop(cluster, backlog, preparation, sweep, equipment).outcomes()
+    loop = Loop(cluster, backlog, Preparation(runs, cluster, estimate=estimate), sweep, equipment)
+    metrics = Metrics(sweep.name)
+    with contextlib.closing(loop.outcomes()) as outcomes:
+        for outcome in outcomes:
+            metrics.ended(outcome)
+            metrics.busy(loop.busy_share)
+            yield outcome
 
 
 def _measurer() -> Measures:

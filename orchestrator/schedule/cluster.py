@@ -4,20 +4,25 @@ The driver chooses each process's node itself. So it knows where a run was when 
 never asks Ray for what no node has (Ray would wait for it for ever).
 """
 
+import math
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from orchestrator.backlog import Kind
-from orchestrator.config import SweepConfig
+from orchestrator.config import Problem, SweepConfig, SweepError
 
 HEAD = "node:__internal_head__"
 CPUS_PER_PROCESS = 1
 _CARD = "accelerator_type:"
 _ROUNDING = 1e-9  # shares of a GPU such as 1/3 do not add up exactly
+_ASKED_AT_ONCE = 1000
+"""Workers that the autoscaler is asked for at most; the cluster's own `max_workers` is the real bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,7 @@ class Node:
     room: float
     """Units that processes take up: GPUs, or one lane on a node that measures on its CPU."""
     cpus: float
+    gpus: float = 0.0
 
 
 @dataclass
@@ -42,15 +48,18 @@ class Cluster:
     units_per_process: float
     exclusive_node: bool
     strategy: str
+    wait_for_nodes_s: float = 0.0
+    """How long a kind of worker that no node can hold may wait for nodes to come. Unit: s."""
     nodes: dict[str, Node] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
     set_aside: dict[str, str] = field(default_factory=dict)
     """Nodes that failed again and again: id -> host."""
+    _without_room_since: dict[Kind, float] = field(default_factory=dict)
 
     def refresh(self) -> set[str]:
         """Ask Ray which nodes live; returns the ids of those that are gone."""
         before = set(self.nodes)
-        self.nodes = {node.id: node for node in _alive(self.device, by_gpu=self.units_per_process > 0)}
+        self.nodes = {node.id: node for node in _alive(self.device, self.units_per_process)}
         return before - set(self.nodes)
 
     @property
@@ -63,11 +72,11 @@ class Cluster:
 
         Gangs stay on one node, or with `PACK` go over as few as possible.
         """
-        nodes = sorted(self._able(kind[1]), key=lambda node: (node.id in avoid, self._left(node), node.id))
+        nodes = sorted(self.able(kind.card), key=lambda node: (node.id in avoid, self._left(node), node.id))
         for node in nodes:
-            if self._fits(kind[0], node, self._left(node)):
-                return [node] * kind[0]
-        return self._spread(kind[0], nodes, self._left) if self._may_spread else None
+            if self._fits(kind.processes, node, self._left(node)):
+                return [node] * kind.processes
+        return self._spread(kind.processes, nodes, self._left) if self._may_spread else None
 
     def take(self, nodes: Sequence[Node]) -> dict[str, float]:
         """Mark the units of a worker as taken; returns them for `give_back`."""
@@ -84,13 +93,50 @@ class Cluster:
         self.taken.subtract(units)
 
     def why_never(self, kind: Kind) -> str | None:
-        """Why no node of this cluster can ever hold a worker of `kind`; null where one can."""
-        nodes = self._able(kind[1])
-        if any(self._fits(kind[0], node, node.room) for node in nodes):
+        """Why no node can ever hold a worker of `kind`; null where one can, or may still come."""
+        reason = self._why_not(kind)
+        if reason is None:
+            self._without_room_since.pop(kind, None)
             return None
-        if self._may_spread and self._spread(kind[0], nodes, lambda node: node.room):
+        since = self._without_room_since.setdefault(kind, time.monotonic())
+        if time.monotonic() - since < self.wait_for_nodes_s:
             return None
-        what = f"{kind[0]} process{'es' if kind[0] > 1 else ''} on one node" + (f" with {kind[1]}" if kind[1] else "")
+        waited = f", and none came in {self.wait_for_nodes_s:g} s" if self.wait_for_nodes_s else ""
+        return reason + waited
+
+    @property
+    def waits_for_nodes(self) -> bool:
+        """Whether a kind of worker waits for nodes to come: `why_never` must be asked again later."""
+        return bool(self._without_room_since)
+
+    def ask_for(self, kinds: Mapping[Kind, int]) -> None:
+        """Tell Ray's autoscaler how many workers of each kind could be used, or that none are any more.
+
+        Processes go only where room is known, so Ray itself never sees that more nodes would help. Nothing is asked
+        unless the sweep waits for nodes: a fixed cluster has no autoscaler.
+        """
+        if self.wait_for_nodes_s:
+            bundles = (self._bundle(kind) for kind, count in kinds.items() for _ in range(min(count, _ASKED_AT_ONCE)))
+            request_resources(bundles=list(bundles)[:_ASKED_AT_ONCE])
+
+    def _bundle(self, kind: Kind) -> dict[str, float]:
+        """What one worker takes up, in whole GPUs as the autoscaler wants it."""
+        bundle: dict[str, float] = {"CPU": kind.processes * CPUS_PER_PROCESS}
+        if self.units_per_process:
+            bundle["GPU"] = math.ceil(kind.processes * self.units_per_process - _ROUNDING)
+        if kind.card:
+            bundle[_CARD + kind.card] = 0.001  # Ray gives each node 1 of its card's name
+        return bundle
+
+    def _why_not(self, kind: Kind) -> str | None:
+        nodes = self.able(kind.card)
+        if any(self._fits(kind.processes, node, node.room) for node in nodes):
+            return None
+        if self._may_spread and self._spread(kind.processes, nodes, lambda node: node.room):
+            return None
+        plural = "es" if kind.processes > 1 else ""
+        together = "" if self._may_spread else " on one node"
+        what = f"{kind.processes} process{plural}{together}" + (f" with {kind.card}" if kind.card else "")
         room = "; ".join(sorted({_room(node) for node in self.nodes.values()})) or "no node at all"
         aside = f"; set aside: {', '.join(sorted(self.set_aside.values()))}" if self.set_aside else ""
         return f"the cluster cannot hold {what}: it has {room}{aside}"
@@ -104,7 +150,8 @@ class Cluster:
     def _may_spread(self) -> bool:
         return self.strategy == "PACK" and not self._whole_node
 
-    def _able(self, card: str | None) -> list[Node]:
+    def able(self, card: str | None) -> list[Node]:
+        """Nodes that may hold processes on this type of card (null: any), full or not."""
         return [
             node
             for node in self.nodes.values()
@@ -116,8 +163,8 @@ class Cluster:
 
     def _fits(self, processes: int, node: Node, left: float) -> bool:
         need = node.room if self._whole_node else processes * self.units_per_process
-        enough = processes * self.units_per_process <= node.room and processes * CPUS_PER_PROCESS <= node.cpus
-        return enough and need <= left + _ROUNDING
+        enough = processes * CPUS_PER_PROCESS <= node.cpus
+        return enough and max(need, processes * self.units_per_process) <= left + _ROUNDING
 
     def _spread(self, processes: int, nodes: Sequence[Node], left: Callable[[Node], float]) -> list[Node] | None:
         """The emptiest nodes first, until every process has one."""
@@ -128,7 +175,8 @@ class Cluster:
 
 
 def _room(node: Node) -> str:
-    return f"{node.host}: {node.room:g} x {node.card or 'GPU'}, {node.cpus:g} CPUs"
+    cards = f"{node.gpus:g} x {node.card or 'GPU'}, " if node.gpus else ""
+    return f"{node.host}: {cards}{node.cpus:g} CPUs"
 
 
 def connect(sweep: SweepConfig) -> Cluster:
@@ -147,8 +195,12 @@ def connect(sweep: SweepConfig) -> Cluster:
         units_per_process=per_process,
         exclusive_node=placement.exclusive_node,
         strategy=placement.strategy,
+        wait_for_nodes_s=placement.wait_for_nodes_s,
     )
     cluster.refresh()
+    if placement.one_row_per_card and not any(cluster.cards):
+        said = "no node of the cluster names its type of card, so there is nothing to make rows for"
+        raise SweepError([Problem(("placement", "one_row_per_card"), said)], sweep.origin)
     return cluster
 
 
@@ -158,15 +210,25 @@ def driver_is_on_head() -> bool:
     return any(node["NodeID"] == here and HEAD in node["Resources"] for node in ray.nodes())
 
 
-def _alive(device: str, *, by_gpu: bool) -> list[Node]:
-    found = []
+def _alive(device: str, units_per_process: float) -> Iterable[Node]:
     for node in ray.nodes():
         if not node["Alive"]:
             continue
         resources = node["Resources"]
-        card = next((name.removeprefix(_CARD) for name in resources if name.startswith(_CARD)), None)
-        cpus = resources.get("CPU", 0.0)
-        # On the CPU, two measurements on one node would slow each other: one lane each.
-        room = resources.get("GPU", 0.0) if by_gpu else float(device == "cpu" and cpus > 0)
-        found.append(Node(id=node["NodeID"], host=node["NodeManagerHostname"], card=card, room=room, cpus=cpus))
-    return found
+        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        yield Node(
+            id=node["NodeID"],
+            host=node["NodeManagerHostname"],
+            card=next((name.removeprefix(_CARD) for name in resources if name.startswith(_CARD)), None),
+            room=_units(device, units_per_process, cpus=cpus, gpus=gpus),
+            cpus=cpus,
+            gpus=gpus,
+        )
+
+
+def _units(device: str, units_per_process: float, *, cpus: float, gpus: float) -> float:
+    """Room of a node. A process without a CPU of its own would wait for one for ever, whatever GPUs are free."""
+    if units_per_process:
+        return min(gpus, cpus // CPUS_PER_PROCESS * units_per_process)
+    # On the CPU, two measurements on one node would slow each other: one lane each.
+    return float(device == "cpu" and cpus > 0)

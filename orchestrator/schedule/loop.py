@@ -6,7 +6,7 @@ It waits in `ray.wait` and nowhere else, so that the driver does not burn a core
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -54,30 +54,40 @@ class Loop:
         self._losses: Counter[str] = Counter()
         self._looked_round = time.monotonic()
 
-    def outcomes(self) -> Iterator[Outcome]:
+    @property
+    def busy_share(self) -> float:
+        """Share of the cluster's room (GPUs, or CPU lanes) that is on a run right now; 0 to 1."""
+        room = sum(node.room for node in self._cluster.nodes.values())
+        return sum(worker.units for worker in self._workers if worker.busy) / room if room else 0.0
+
+    def outcomes(self) -> Generator[Outcome]:
         """Every run's outcome, as runs end."""
         try:
             yield from self._without_room()
             while self._backlog or any(worker.busy for worker in self._workers):
-                self._open_workers()
                 self._feed()
+                self._open_workers()
                 yield from self._collect()
                 yield from self._end_overdue()
                 yield from self._look_round()
         finally:
             self._preparation.cancel()
+            self._cluster.ask_for({})
             for worker in self._workers:
                 worker.close()
 
     def _open_workers(self) -> None:
-        """Open workers where there is room, the largest kind first, while there are more runs than free workers."""
+        """Open workers where there is room, the largest kind first, while there are more runs than workers to come.
+
+        Workers that are idle were offered every run a moment ago, and can do none of those left where they are.
+        """
         if not self._preparation.may_measure:
             return
         for kind, runs in self._backlog.kinds().items():
-            free = sum(worker.kind == kind and not worker.busy for worker in self._workers)
-            while free < runs and (nodes := self._cluster.place(kind)):
+            coming = sum(worker.kind == kind and not worker.busy and not worker.idle for worker in self._workers)
+            while coming < runs and (nodes := self._cluster.place(kind)):
                 self._workers.append(Worker(kind, nodes, self._cluster, self._equipment))
-                free += 1
+                coming += 1
 
     def _feed(self) -> None:
         """Give each idle worker its next run; close those whose kind has none left, for others may need the room."""
@@ -98,6 +108,8 @@ class Loop:
     def _fits(self, worker: Worker, run: Run) -> bool:
         """Whether this worker can do the run, and the run was not lost here while it could be tried elsewhere."""
         if worker.hardware is None or impossible(run.cell, worker.hardware):
+            return False
+        if not self._preparation.at_hand(run, worker.nodes):
             return False
         avoid = self._avoid.get(run.key, set())
         elsewhere = any(other.kind == worker.kind and not _on(other, avoid) for other in self._workers)
@@ -209,12 +221,15 @@ class Loop:
         if time.monotonic() - self._looked_round < _LOOK_ROUND_S:
             return
         self._looked_round = time.monotonic()
-        if self._cluster.refresh():
+        gone = self._cluster.refresh()
+        self._preparation.look_round()
+        if gone or self._cluster.waits_for_nodes:
             yield from self._without_room()
 
     def _without_room(self) -> Iterator[Outcome]:
         """Runs that no node can ever hold end now: Ray would wait for one for ever."""
-        kinds = {kind_of(run) for run in self._backlog.remaining()}
+        kinds = Counter(kind_of(run) for run in self._backlog.remaining())
+        self._cluster.ask_for(kinds)
         for kind, reason in {kind: self._cluster.why_never(kind) for kind in kinds}.items():
             stuck = [run for run in self._backlog.remaining() if reason and kind_of(run) == kind]
             self._backlog.remove(stuck)

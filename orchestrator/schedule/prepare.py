@@ -1,14 +1,33 @@
-"""Preparation ahead of the GPU's turn: each model's costs are counted once, in a CPU task, for all its cells."""
+"""Preparation ahead of the GPU's turn: a model's costs are counted once, its weights fetched to where they are needed.
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+All of it happens in CPU tasks, so that no GPU waits for a download. They reserve no CPU: processes that measure may
+hold every one, and would wait for the very model that could not be prepared. The driver bounds how many run at once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.backlog import Backlog, model_key
 from orchestrator.predict import predicted_s
-from workers.prepare import Prepared, prepare
+from orchestrator.schedule.cluster import Cluster, Node
+from workers.prepare import Prepared, fetch, on_hub, prepare
 from workers.records import InferenceCost, ProcessFailure, Run, Shape
+
+_CPUS_PER_TASK = 2
+"""Counting is one thread, and what else runs on the node needs some too."""
+
+
+class _Task(NamedTuple):
+    """One thing to do for a model."""
+
+    model: str
+    node: str | None
+    """Id of the node that it fetches weights to; null where it counts FLOPs."""
 
 
 class Preparation:
@@ -16,48 +35,72 @@ class Preparation:
 
     Args:
         runs: Every run of the sweep.
-        before_measuring: Whether all of it must be done before anything is measured: beside a measurement on the CPU,
-            counting would take its cores.
-        estimate: What a task does for a model; a stand-in where nothing is to be counted.
+        cluster: Where weights will be needed.
+        estimate: What counts a model's FLOPs in a task; a stand-in where nothing is to be counted.
     """
 
-    def __init__(self, runs: Sequence[Run], *, before_measuring: bool, estimate: Any = prepare) -> None:
-        self._before_measuring = before_measuring
+    def __init__(self, runs: Sequence[Run], cluster: Cluster, *, estimate: Any = prepare) -> None:
+        self._cluster = cluster
+        self._estimate = estimate
+        self._runs: dict[str, list[Run]] = {}
+        for run in runs:
+            self._runs.setdefault(model_key(run), []).append(run)
+        self._shapes = {model: tuple(dict.fromkeys(map(shape_of, runs))) for model, runs in self._runs.items()}
         self._costs: dict[str, dict[Shape, InferenceCost]] = {}
         self._reasons: dict[str, str] = {}
-        by_model: dict[str, list[Run]] = {}
-        for run in runs:
-            by_model.setdefault(model_key(run), []).append(run)
-        # max_calls=1: a process that counted is thrown away, and measures nothing.
-        task = ray.remote(num_cpus=1, max_calls=1)(estimate)
-        self.refs: dict[Any, str] = {}
-        self._shapes: dict[str, tuple[Shape, ...]] = {}
-        for model, its_runs in by_model.items():
-            shapes = tuple(dict.fromkeys(shape_of(run) for run in its_runs))
-            self._shapes[model] = shapes
-            cell = its_runs[0].cell
-            self.refs[task.remote(cell.model, cell.load, shapes)] = model
+        self._fetched: dict[str, dict[str, Prepared | None]] = {}
+        """Hub model -> node -> what came of fetching; null while it is not known."""
+        self._released: set[str] = set()
+        self._todo = deque(_Task(model, None) for model in self._runs)
+        self.refs: dict[Any, _Task] = {}
+        """Tasks that run."""
+        self._begin()
 
     @property
     def may_measure(self) -> bool:
-        """Whether workers may be opened yet."""
-        return not (self._before_measuring and self.refs)
+        """Whether workers may be opened yet: beside a measurement on the CPU, preparing would take its cores."""
+        return self._cluster.device != "cpu" or not self.refs
 
     def settle(self, ref: Any, backlog: Backlog, attempt: int = 1) -> Iterator[tuple[Run, ProcessFailure]]:
         """Take in what one task came to: the model's runs are released, or fail where the model cannot be had."""
-        model = self.refs.pop(ref)
+        task = self.refs.pop(ref)
         try:
             prepared: Prepared = ray.get(ref)
-        except Exception as error:  # the task's process died: measuring may go well all the same
-            prepared = Prepared(reason=f"counting FLOPs ended with {type(error).__name__}: {error}")
-        if prepared.error_type is not None:
-            for run in backlog.discard(model):
-                yield run, _cannot_be_had(run, prepared, attempt)
-            return
-        self._costs[model] = dict(zip(self._shapes[model], prepared.costs, strict=False))
-        if prepared.reason:
-            self._reasons[model] = prepared.reason
-        backlog.release(model, lambda run: predicted_s(run.cell, self.cost(run)[0]))
+        except Exception as error:  # the task's process or node died: measuring may go well all the same
+            what = "fetching weights" if task.node else "counting FLOPs"
+            prepared = Prepared(reason=f"{what} ended with {type(error).__name__}: {error}")
+        if task.node is None:
+            failed = self._counted(task.model, prepared)
+        else:
+            failed = self._settle_fetch(task.model, task.node, prepared)
+        self._begin()
+        if failed is not None:
+            yield from ((run, _cannot_be_had(run, failed, attempt)) for run in backlog.discard(task.model))
+        elif task.model not in self._released and not self._fetches(task.model):
+            self._released.add(task.model)
+            backlog.release(task.model, lambda run: predicted_s(run.cell, self.cost(run)[0]))
+
+    def look_round(self) -> None:
+        """Fetch weights to nodes that have come since."""
+        for model, fetched in self._fetched.items():
+            if model in self._released:
+                new = [node for node in self._nodes_for(model) if node.id not in fetched]
+                fetched.update(dict.fromkeys(node.id for node in new))
+                self._todo.extend(_Task(model, node.id) for node in new)
+        self._begin()
+
+    def at_hand(self, run: Run, nodes: Sequence[Node]) -> bool:
+        """Whether the run's weights lie on all these nodes, or on no node where it could go instead.
+
+        In the latter case loading tries by itself, and says what it lacks.
+        """
+        fetched = self._fetched.get(model_key(run))
+        if fetched is None or all(_came(fetched.get(node.id)) for node in nodes):
+            return True
+        return not any(
+            node.id not in fetched or fetched[node.id] is None or _came(fetched[node.id])
+            for node in self._cluster.able(run.cell.accelerator_type)
+        )
 
     def cost(self, run: Run) -> tuple[InferenceCost | None, str | None]:
         """What one inference of one data-parallel rank of the run costs, or why that is not known."""
@@ -65,10 +108,51 @@ class Preparation:
         return self._costs.get(model, {}).get(shape_of(run)), self._reasons.get(model)
 
     def cancel(self) -> None:
-        """End what still runs."""
+        """End what still runs, and begin nothing more."""
+        self._todo.clear()
         for ref in self.refs:
             ray.cancel(ref, force=True)
         self.refs.clear()
+
+    def _begin(self) -> None:
+        """Start what may run now."""
+        at_once = max(1, int(sum(node.cpus for node in self._cluster.nodes.values())) // _CPUS_PER_TASK)
+        while self._todo and len(self.refs) < at_once:
+            task = self._todo.popleft()
+            self.refs[self._start(task)] = task
+
+    def _start(self, task: _Task) -> Any:
+        cell = self._runs[task.model][0].cell
+        if task.node is None:
+            return _in_a_process(self._estimate, "SPREAD")(cell.model, cell.load, self._shapes[task.model])
+        return _in_a_process(fetch, NodeAffinitySchedulingStrategy(task.node, soft=False))(cell.model)
+
+    def _counted(self, model: str, prepared: Prepared) -> Prepared | None:
+        """Keep the costs; fetch what comes from the hub. Returns the failure where the model cannot be had."""
+        if prepared.error_type is not None:
+            return prepared
+        self._costs[model] = dict(zip(self._shapes[model], prepared.costs, strict=False))
+        if prepared.reason:
+            self._reasons[model] = prepared.reason
+        if on_hub(self._runs[model][0].cell.model):
+            self._fetched[model] = {node.id: None for node in self._nodes_for(model)}
+            self._todo.extend(_Task(model, node) for node in self._fetched[model])
+        return None
+
+    def _settle_fetch(self, model: str, node: str, prepared: Prepared) -> Prepared | None:
+        """Note what came of a node's fetch. Returns the failure where no node got the weights."""
+        self._fetched[model][node] = prepared
+        if self._fetches(model) or any(map(_came, self._fetched[model].values())):
+            return None
+        return prepared if model not in self._released else None
+
+    def _fetches(self, model: str) -> bool:
+        """Whether a node is still waiting for the model's weights."""
+        return None in self._fetched.get(model, {}).values()
+
+    def _nodes_for(self, model: str) -> list[Node]:
+        cards = {run.cell.accelerator_type for run in self._runs[model]}
+        return list({node.id: node for card in cards for node in self._cluster.able(card)}.values())
 
 
 def shape_of(run: Run) -> Shape:
@@ -82,14 +166,22 @@ def shape_of(run: Run) -> Shape:
     )
 
 
+def _in_a_process(function: Callable[..., Any], where: Any) -> Callable[..., Any]:
+    """A remote call of `function` in a process that is thrown away afterwards (max_calls=1), and measures nothing."""
+    return partial(ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=where)(function).remote)
+
+
+def _came(prepared: Prepared | None) -> bool:
+    return prepared is not None and prepared.reason is None
+
+
 def _cannot_be_had(run: Run, prepared: Prepared, attempt: int) -> ProcessFailure:
-    assert prepared.error_type is not None
     return ProcessFailure(
         cell_id=run.cell.cell_id,
         repeat=run.repeat,
         status="failed",
-        error_type=prepared.error_type,
-        error_message=prepared.reason or prepared.error_type,
+        error_type=prepared.error_type or "NotFetched",
+        error_message=prepared.reason or "",
         traceback=prepared.traceback,
         attempt=attempt,
     )

@@ -1,6 +1,7 @@
 """A worker as the driver holds it: one actor, or a gang of them in a placement group, and the run it is busy with."""
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ START_TIMEOUT_S = 300.0
 class Equipment:
     """What every actor is given when it is made."""
 
+    sweep: str
+    """The actors' names begin with it."""
     make: Callable[[], Measures]
     texts: Any  # an ObjectRef of Mapping[str, Sequence[str]]
 
@@ -41,7 +44,7 @@ class Worker:
     """Processes that are fed runs, one at a time.
 
     Args:
-        kind: How many processes, and on which card.
+        kind: How many processes, how they split a model, and on which card.
         nodes: The node of each process.
         cluster: Whose units the processes take up until `close`.
     """
@@ -58,14 +61,21 @@ class Worker:
         """What this worker still owes, with the rank that owes it."""
         self._cluster = cluster
         self._units = cluster.take(nodes)
-        self._group = _group(kind, nodes, cluster) if kind[0] > 1 else None
-        self._actors = [self._actor(rank, cluster, equipment) for rank in range(kind[0])]
+        self._group = _group(nodes, cluster) if kind.processes > 1 else None
+        # Ray refuses a name that is taken, and other sweeps may share the namespace.
+        self._name = f"{equipment.sweep}-{uuid.uuid4().hex[:8]}"
+        self._actors = [self._actor(rank, cluster, equipment) for rank in range(kind.processes)]
         self._greet(equipment)
 
     @property
     def idle(self) -> bool:
         """Whether it has started and nothing to do."""
         return self.busy is None and not self.refs
+
+    @property
+    def units(self) -> float:
+        """Room that it takes up."""
+        return sum(self._units.values())
 
     @property
     def host(self) -> str:
@@ -124,23 +134,27 @@ class Worker:
         strategy: Any = NodeAffinitySchedulingStrategy(self.nodes[rank].id, soft=False)
         if self._group is not None:
             strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
-        options = {"num_cpus": CPUS_PER_PROCESS, "num_gpus": cluster.units_per_process}
-        return RemoteActor.options(scheduling_strategy=strategy, **options).remote(equipment.make, rank, self.kind[0])
+        return RemoteActor.options(
+            name=f"{self._name}-{rank}",
+            num_cpus=CPUS_PER_PROCESS,
+            num_gpus=cluster.units_per_process,
+            scheduling_strategy=strategy,
+        ).remote(equipment.make, rank, self.kind.processes, self.kind.tensor_parallel)
 
     def _greet(self, equipment: Equipment) -> None:
         self.refs = {actor.prepare.remote(equipment.texts): rank for rank, actor in enumerate(self._actors)}
         if len(self._actors) > 1:
-            address = self._actors[0].address.remote()
+            address = self._actors[0].serve.remote()
             self.refs |= {actor.join.remote(address): rank for rank, actor in enumerate(self._actors)}
 
 
-def _group(kind: Kind, nodes: Sequence[Node], cluster: Cluster) -> Any:
+def _group(nodes: Sequence[Node], cluster: Cluster) -> Any:
     """A placement group with a bundle per rank, each pinned to the node that was chosen for it."""
     bundle: dict[str, float] = {"CPU": CPUS_PER_PROCESS}
     if cluster.units_per_process:
         bundle["GPU"] = cluster.units_per_process
     return placement_group(
-        [bundle] * kind[0],
+        [bundle] * len(nodes),
         strategy=cluster.strategy,
         bundle_label_selector=[{"ray.io/node-id": node.id} for node in nodes],
     )
