@@ -92,7 +92,7 @@ def test_changed_weights_and_a_changed_config_change_the_fingerprint(tmp_path: P
 
 def test_a_folder_without_config_json_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(config.SweepError, match=r"line 3: models\[0\]: './empty' cannot be read: the folder has no config.json"):
+    with pytest.raises(config.SweepError, match=r"line 3: models\[0\]: './empty' cannot be read: .* no config.json"):
         written(tmp_path, "name: x\nprecisions: fp32\nmodels: [./empty]")
 
 

@@ -79,7 +79,7 @@ def test_what_is_not_known_is_null_with_its_reason(sweep: Path, capsys: pytest.C
 
 def test_what_is_done_already_is_said(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = plan.expand(config.load(sweep))
-    journal = store.Journal(store.Folder("results/try"), provenance.fingerprint())
+    journal = store.Journal(store.Folder("results/try"), provenance.fingerprint(), "cpu")
     for cell, repeat in [(cells[0], 0), (cells[0], 1), (cells[1], 0)]:
         failure = ProcessFailure(
             cell_id=cell.cell_id, repeat=repeat, status="failed", error_type="ValueError", error_message="no"
