@@ -1,0 +1,197 @@
+"""Ranks and repeats as one row: tokens and FLOPs add up, time is the union, a sum that lacks a part is null."""
+
+import math
+
+import pytest
+from scipy.stats import t
+
+from orchestrator.aggregate import aggregate, raw_rows, reference_perplexities
+from orchestrator.config import Emissions
+from orchestrator.results import SweepInfo
+from workers.records import (
+    Cell,
+    ComputeMetrics,
+    EnergyMetrics,
+    Environment,
+    FlopsEstimates,
+    FlopsResult,
+    GpuState,
+    InferenceMetrics,
+    ModelSpec,
+    Outcome,
+    PrecisionMetadata,
+    ProcessFailure,
+    QualityMetrics,
+    RawProcessResult,
+    Run,
+    WarmupDone,
+)
+
+SWEEP = SweepInfo(sweep="s", sweep_hash="h", ray_version="2", driver_host="here", started_unix_s=1.0)
+CELL = Cell(model=ModelSpec(name="m", config={"model_type": "llama"}), precision="bf16", batch_size=4, output_tokens=3)
+
+
+def result(*, repeat=0, rank=0, rows=4, start=100.0, seconds=2.0, generations=2, step=0.1, gpu="GPU-a", joules=50.0,
+           confidence="high", method="calflops", perplexity=None, peak=10.0):  # fmt: skip
+    gpus = () if gpu is None else (GpuState(uuid=gpu, energy_j=joules, energy_uncertainty_j=1.0),)
+    return RawProcessResult(
+        cell_id=CELL.cell_id, repeat=repeat, rank=rank, pid=1, prior_runs=repeat, model_reused=False, load_s=1.0 + rank,
+        window_start_unix_s=start, window_end_unix_s=start + seconds, measured_batch_size=rows,
+        warmup=WarmupDone(generations=1, duration_s=0.1),
+        inference_metrics=InferenceMetrics(
+            generations=generations, requests=generations * rows, prompt_tokens=generations * rows * 8,
+            generated_tokens=generations * rows * 3, window_s=seconds,
+            output_tokens_per_s=generations * rows * 3 / seconds,
+            ttft_s=(0.5,) * generations, itl_s=((step, 2 * step),) * generations, e2e_s=(1.0,) * generations,
+        ),
+        energy_metrics=EnergyMetrics(
+            gpu_energy_j=None if gpu is None else joules, gpu_energy_uncertainty_j=None if gpu is None else 1.0,
+            duration_s=seconds, energy_method="none" if gpu is None else "nvml_counter",
+            energy_confidence=None if gpu is None else "high", energy_reasons=("no_gpu",) if gpu is None else (),
+            gpus=gpus,
+        ),
+        compute_metrics=ComputeMetrics(
+            flops=FlopsResult(value=1e9, method=method, confidence=confidence, precision="bf16"),
+            estimates=FlopsEstimates(calflops=1e9, architecture=None), peak_memory_mb=peak, mfu=0.25,
+        ),
+        precision_metadata=PrecisionMetadata(weights="int4", activations="bf16", compute="bf16"),
+        quality=QualityMetrics(perplexity=perplexity),
+        environment=Environment(
+            host="h", device="cuda", platform="p", python_version="3", torch_version="2", transformers_version="5",
+            joulegrid_version="0",
+        ),
+    )  # fmt: skip
+
+
+def ok(*results):
+    return Outcome(run=Run(cell=CELL, repeat=results[0].repeat), results=results)
+
+
+def row(*outcomes, cell=CELL, **settings):
+    return aggregate(cell, outcomes, SWEEP, repeats_asked=len(outcomes), **settings)
+
+
+def test_ranks_side_by_side_add_tokens_and_flops_over_the_union_of_their_windows():
+    two = CELL.model_copy(update={"processes": 2})
+    got = row(ok(result(rows=2), result(rank=1, rows=2, start=101.0, gpu="GPU-b")), cell=two)
+    assert got.inference_metrics.window_s == 3.0
+    assert got.inference_metrics.generated_tokens == 24
+    assert got.inference_metrics.output_tokens_per_s == 8.0
+    assert got.compute_metrics.flops.value == 2e9
+    assert got.compute_metrics.flops_per_token == 2e9 / (4 * 3)
+    assert got.compute_metrics.flops_per_second == pytest.approx(4e9 / 3)
+    assert got.energy_metrics.gpu_energy_j == 100.0
+
+
+def test_two_ranks_on_one_gpu_count_its_energy_once():
+    two = CELL.model_copy(update={"processes": 2})
+    got = row(ok(result(rows=2), result(rank=1, rows=2)), cell=two)
+    assert got.energy_metrics.gpu_energy_j == pytest.approx(50.0)
+    assert got.energy_per_output_token_j == pytest.approx(50 / 24)
+
+
+def test_ranks_of_one_replica_do_not_repeat_its_tokens_and_flops():
+    split = CELL.model_copy(update={"tensor_parallel": 2})
+    got = row(ok(result(), result(rank=1, gpu="GPU-b", peak=20.0)), cell=split)
+    assert got.inference_metrics.generated_tokens == 24
+    assert got.compute_metrics.flops.value == 1e9
+    assert got.energy_metrics.gpu_energy_j == 100.0
+    assert got.compute_metrics.peak_memory_mb == 20.0
+    assert got.load_s == 2.0
+
+
+def test_repeats_add_counts_times_and_joules_but_not_flops():
+    got = row(ok(result()), ok(result(repeat=1, start=200.0, seconds=4.0, joules=90.0)))
+    assert got.inference_metrics.window_s == 6.0
+    assert got.inference_metrics.output_tokens_per_s == 48 / 6
+    assert got.energy_metrics.gpu_energy_j == 140.0
+    assert got.energy_metrics.gpu_energy_uncertainty_j == 2.0
+    assert got.compute_metrics.flops.value == 1e9
+    assert got.normalised_metrics.tokens_per_joule == 48 / 140
+    assert got.normalised_metrics.tokens_per_effective_pflop == pytest.approx(12 / 1e-6)
+    assert got.normalised_metrics.precision_factor == 1.0  # int4 weights, but bf16 products
+
+
+def test_the_lowest_confidence_is_kept_with_its_method():
+    got = row(ok(result()), ok(result(repeat=1, confidence="low", method="parameter_estimate")))
+    assert (got.compute_metrics.flops.confidence, got.compute_metrics.flops.method) == ("low", "parameter_estimate")
+    assert got.mixed == ("flops_method",)
+
+
+def test_an_estimator_that_failed_stays_null():
+    assert row(ok(result())).compute_metrics.estimates.architecture is None
+    assert row(ok(result())).compute_metrics.estimates.calflops == 1e9
+
+
+def test_energy_that_lacks_a_repeat_is_null_with_the_reason():
+    got = row(ok(result()), ok(result(repeat=1, gpu=None)))
+    assert got.energy_metrics.gpu_energy_j is None
+    assert got.energy_per_output_token_j is None
+    assert got.normalised_metrics.tokens_per_joule is None
+    assert "no_gpu" in got.energy_metrics.energy_reasons
+
+
+def test_latencies_are_pooled_over_requests():
+    got = row(ok(result()), ok(result(repeat=1, step=0.3))).inference_metrics
+    assert got.itl.mean_s == pytest.approx((0.1 + 0.2 + 0.3 + 0.6) / 4)
+    assert got.tpot.mean_s == pytest.approx((0.15 + 0.45) / 2)
+    assert got.ttft.p50_s == 0.5
+
+
+def test_the_interval_over_repeats_is_students():
+    speeds = [12.0, 6.0, 8.0]
+    outcomes = [ok(result(repeat=i, seconds=24 / speed, start=100.0 * i)) for i, speed in enumerate(speeds)]
+    spread = row(*outcomes).statistics.output_tokens_per_s_over_repeats
+    mean = sum(speeds) / 3
+    std = math.sqrt(sum((s - mean) ** 2 for s in speeds) / 2)
+    low, high = t.interval(0.95, 2, mean, std / math.sqrt(3))
+    assert (spread.mean, spread.n) == (pytest.approx(mean), 3)
+    assert (spread.ci95_low, spread.ci95_high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_repeat_has_no_interval():
+    spread = row(ok(result())).statistics.output_tokens_per_s_over_repeats
+    assert (spread.n, spread.std, spread.ci95_low) == (1, None, None)
+
+
+def failed(status="oom", attempt=1, earlier=()):
+    failure = ProcessFailure(
+        cell_id=CELL.cell_id, repeat=1, status=status, error_type="X", error_message="no room", attempt=attempt
+    )
+    return Outcome(run=Run(cell=CELL, repeat=1), failure=failure, earlier_failures=earlier)
+
+
+def test_a_cell_with_a_failed_repeat_is_not_ok_but_keeps_its_figures():
+    got = row(ok(result()), failed())
+    assert (got.status, got.error_type, got.error_message) == ("oom", "X", "no room")
+    assert (got.repeats_asked, got.repeats_ok) == (2, 1)
+    assert got.inference_metrics.generated_tokens == 24
+
+
+def test_tries_are_counted_and_skipped_runs_have_none():
+    lost = failed("lost").failure
+    assert row(failed("lost", attempt=3, earlier=(lost, lost))).attempts == 3
+    assert row(failed("skipped", attempt=0)).attempts == 0
+
+
+def test_every_try_is_a_raw_row():
+    lost = failed("lost").failure
+    retried = Outcome(run=Run(cell=CELL, repeat=0), results=(result(),), earlier_failures=(lost,))
+    rows = raw_rows(CELL, [retried, failed()], SWEEP)
+    assert [(r.status, r.attempt) for r in rows] == [("ok", 2), ("lost", 1), ("oom", 1)]
+
+
+def test_perplexity_is_held_against_the_reference():
+    plain = ok(result(perplexity=20.0))
+    assert reference_perplexities([plain, failed()]) == {"m": 20.0}
+    got = row(ok(result(perplexity=25.0)), reference_perplexity=20.0)
+    assert got.precision_metadata.perplexity_degradation == pytest.approx(0.25)
+    assert row(ok(result()), reference_perplexity=20.0).precision_metadata.perplexity_degradation is None
+
+
+def test_emissions_are_stated_only_on_request():
+    asked = Emissions(grams_per_kwh=360.0, source="grid operator", date="2026-01-01")
+    got = row(ok(result()), emissions=asked)
+    assert got.emissions_g == pytest.approx(50 * 360 / 3.6e6)
+    assert "grid operator" in got.emissions_source
+    assert row(ok(result())).emissions_g is None
