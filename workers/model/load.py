@@ -1,6 +1,7 @@
 """A cell's model in memory, at its precision, on its device."""
 
 import logging
+import os
 import socket
 import time
 from dataclasses import dataclass
@@ -47,6 +48,12 @@ def choose_device(wanted: Device) -> Any:
     """The torch device that `wanted` means in this process: `auto` takes CUDA where there is one."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UnsupportedError("device 'cuda' was asked for, but torch sees no CUDA device in this process; use 'cpu'")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if wanted == "auto" and given not in ("", "-1") and not torch.cuda.is_available():
+        raise UnsupportedError(
+            f"this process was given GPU {given}, but torch {torch.__version__} sees no CUDA device: install torch's "
+            "CUDA build or mend the driver; `device: cpu` measures on the CPU"
+        )
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
