@@ -232,3 +232,29 @@ def _colours(png: bytes) -> int:
             data += png[at + 8 : at + 8 + length]
         at += 12 + length
     return len(set(zlib.decompress(data)))
+
+
+def test_a_sweep_in_which_all_failed_still_says_so(open_report: Open) -> None:
+    opened = open_report([sweeps.failed(model="m", precision="fp16", batch=batch) for batch in (1, 2)])
+    assert "No cell has figures" in opened.page.locator("#answers").inner_text()
+    assert opened.page.locator(".plot").count() == 0
+    assert "none of the 2 cells" in opened.page.locator("#energy").inner_text()
+    assert "2 of 2 cells did not end ok" in opened.page.locator("#failures").inner_text()
+    assert opened.complaints == []
+
+
+def test_one_output_token_leaves_end_to_end_latency_to_weigh(open_report: Open) -> None:
+    """With one token there is none after the first: no TPOT and no ITL, and the page says why."""
+    results = [_one_token(result) for result in sweeps.cpu_sweep()]
+    opened = open_report(results)
+    assert opened.marks("tradeoff") == len(results)
+    assert "E2E against throughput" in opened.page.locator("#tradeoff h2").inner_text()
+    assert "8 cells without a mark: one output token" in opened.page.locator("#latency-itl").inner_text()
+    assert opened.complaints == []
+
+
+def _one_token(result: AggregatedResult) -> AggregatedResult:
+    assert result.inference_metrics is not None
+    metrics = result.inference_metrics.model_copy(update={"tpot": None, "itl": None})
+    cell = result.cell.model_copy(update={"output_tokens": 1})
+    return result.model_copy(update={"inference_metrics": metrics, "cell": cell})
