@@ -18,11 +18,11 @@ def place(out: str, *, on_head: bool) -> str:
     """
     if "://" in out:
         return out
-    here = Path.cwd()
-    if Path(out).is_absolute() or not _is_rays_copy(here):
-        return str(here / Path(out).expanduser())
+    here, folder = Path.cwd(), Path(out).expanduser()
+    if folder.is_absolute() or not _is_rays_copy(here):
+        return str(here / folder)
     if on_head:
-        return str(Path.home() / "joulegrid" / out)
+        return str(Path.home() / "joulegrid" / folder)
     raise StoreError(
         f"out: {out!r} is relative, and this job's driver is not on the head node: its disk goes when the node does; "
         "give an absolute path on shared storage, or s3://bucket/folder"

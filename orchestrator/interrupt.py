@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Self
@@ -17,21 +18,33 @@ class Interrupted(BaseException):
 
 
 class Interruptible:
-    """While entered, the first signal raises `Interrupted`, held back while something is being written.
+    """While entered, the first signal raises `Interrupted`; inside `held` it only sets `asked`, and is raised after.
 
-    A second signal ends the process the hard way: whatever hangs, the user has the last word.
+    A second signal ends the process the hard way: whatever hangs, the user has the last word. Outside the main thread
+    Python hears no signals, and this does nothing.
     """
 
     def __init__(self) -> None:
-        self._writing = False
+        self._held = False
         self._asked: int | None = None
         self._before: dict[int, signal.Handlers | object] = {}
 
+    @property
+    def asked(self) -> bool:
+        """Whether somebody has asked this process to stop."""
+        return self._asked is not None
+
     def __enter__(self) -> Self:
         """Take the signals over."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            self._before[signum] = signal.signal(signum, self._stop)
+        self.take()
         return self
+
+    def take(self) -> None:
+        """Take the signals over, again where somebody else has taken them since: `ray.init` does."""
+        if threading.current_thread() is threading.main_thread() and not self.asked:
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(signum, self._stop)
+                self._before.setdefault(signum, before)
 
     def __exit__(self, *_: object) -> None:
         """Give them back."""
@@ -39,13 +52,13 @@ class Interruptible:
             signal.signal(signum, handler)  # type: ignore[arg-type] # what signal.signal returned it takes
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold signals back until the block is done."""
-        self._writing = True
+    def held(self) -> Iterator[None]:
+        """Hold signals back until the block is done; whatever the block waits for, it should look at `asked`."""
+        self._held = True
         try:
             yield
         finally:
-            self._writing = False
+            self._held = False
         if self._asked is not None:
             raise Interrupted(self._asked)
 
@@ -53,5 +66,5 @@ class Interruptible:
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
         self._asked = signum
-        if not self._writing:
+        if not self._held:
             raise Interrupted(signum)

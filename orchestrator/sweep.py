@@ -1,9 +1,11 @@
 """The sweep itself: plan, schedule, journal, aggregate, write. Everything else hangs on this one flow."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -12,7 +14,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.interrupt import Interruptible
 from orchestrator.progress import Progress
 from orchestrator.results import AggregatedResult, RawRow, SweepInfo
-from workers.records import Cell, Run
+from workers.records import Cell, Outcome, Run
 
 SHOWN = 100
 """Rows of the closing table; the rest stands in the file."""
@@ -36,7 +38,13 @@ class Finished:
 
 
 def run(
-    sweep: SweepConfig, *, folder: Path, console: Console, fresh: bool = False, retry_failed: bool = False
+    sweep: SweepConfig,
+    *,
+    folder: Path,
+    console: Console,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    **equipment: Callable[..., Any],
 ) -> Finished:
     """Run what is left of a sweep, and write its tables.
 
@@ -46,37 +54,60 @@ def run(
         console: Where progress goes.
         fresh: Forget what was measured before.
         retry_failed: Measure failed runs again.
+        equipment: `make` and `estimate` of `schedule.run`, for stand-ins that need no model.
 
     Raises:
         StoreError: The results cannot be kept; what is finished is safe.
         Interrupted: Somebody asked to stop; the same command goes on later.
     """
-    cells = plan.expand(sweep)
-    info = provenance.sweep_info(sweep, folder)
-    cluster = schedule.connect(sweep)
-    if sweep.placement.one_row_per_card:
-        cells = plan.per_card(cells, sorted(card for card in cluster.cards if card))
-    out = store.Folder(durable.place(sweep.out, on_head=schedule.driver_is_on_head()))
-    with store.only_driver(out) as lock, Interruptible() as signals:
-        console.print(f"results: {out.out}", markup=False, highlight=False, soft_wrap=True)
-        journal = store.Journal(out, provenance.fingerprint())
-        if fresh:
-            journal.clear()
-        runs = plan.runs(cells, sweep)
-        pending = plan.pending(runs, journal.finished(retry_failed=retry_failed))
-        for name in journal.corrupt:
-            console.print(f"set aside, and measured anew: {name} could not be read", markup=False, soft_wrap=True)
-        outcomes = schedule.run(pending, sweep, cluster, texts=_texts(sweep))
-        with Progress(len(runs), len(runs) - len(pending), console) as progress, contextlib.closing(outcomes):
-            for outcome in outcomes:
-                with signals.writing():
-                    journal.append(outcome)
-                    lock.renew()
-                progress.saw(outcome)
-        finished = Finished(out=out.out)
-        with signals.writing():
-            store.write_tables(out, _rows(cells, sweep, info, journal, finished))
+    with Interruptible() as signals:
+        cells = plan.expand(sweep)
+        info = provenance.sweep_info(sweep, folder)
+        cluster = schedule.connect(sweep)
+        signals.take()
+        if sweep.placement.one_row_per_card:
+            cells = plan.per_card(cells, sorted(card for card in cluster.cards if card))
+        out = store.Folder(durable.place(sweep.out, on_head=schedule.driver_is_on_head()))
+        with store.only_driver(out) as hold:
+            console.print(f"results: {out.out}", markup=False, highlight=False, soft_wrap=True)
+            journal = store.Journal(out, provenance.fingerprint(), cluster.device)
+            if fresh:
+                with signals.held():
+                    journal.clear()
+            runs = plan.runs(cells, sweep)
+            pending = _pending(runs, journal, console, retry_failed=retry_failed)
+            outcomes = schedule.run(
+                pending,
+                sweep,
+                cluster,
+                texts=_texts(sweep),
+                stop=lambda: signals.asked or journal.refused or hold.lost,
+                **equipment,
+            )
+            with Progress(len(runs), len(runs) - len(pending), console) as progress, signals.held():
+                _take_in(outcomes, journal, progress)
+                hold.check()
+            finished = Finished(out=out.out)
+            with signals.held():
+                store.write_tables(out, _rows(cells, sweep, info, journal, finished))
     return finished
+
+
+def _take_in(outcomes: Generator[Outcome], journal: store.Journal, progress: Progress) -> None:
+    """Keep every run that has ended, also those that end while one cannot be written; then say so."""
+    with contextlib.closing(outcomes):
+        for outcome in outcomes:
+            journal.append(outcome)
+            progress.saw(outcome)
+    journal.check()
+
+
+def _pending(runs: Sequence[Run], journal: store.Journal, console: Console, *, retry_failed: bool) -> list[Run]:
+    """The runs that are left, by what the journal holds; what cannot be read there is named."""
+    done = journal.finished(retry_failed=retry_failed, among={run.key for run in runs})
+    for path in journal.set_corrupt_aside():
+        console.print(f"measured anew, for its file could not be read: {path}", markup=False, soft_wrap=True)
+    return plan.pending(runs, done)
 
 
 def _rows(
@@ -84,8 +115,9 @@ def _rows(
 ) -> Iterator[tuple[AggregatedResult, Sequence[RawRow]]]:
     """Each cell's rows in the sweep's order, one cell in memory at a time."""
     references = _references(cells, sweep, journal)
+    every = journal.outcomes(Run(cell=cell, repeat=repeat) for cell in cells for repeat in range(sweep.repeats))
     for cell in cells:
-        outcomes = list(journal.outcomes(Run(cell=cell, repeat=repeat) for repeat in range(sweep.repeats)))
+        outcomes = list(islice(every, sweep.repeats))
         result = aggregate.aggregate(
             cell,
             outcomes,

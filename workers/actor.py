@@ -11,11 +11,12 @@ from typing import Any, NamedTuple, Protocol
 
 import ray
 
-from workers.errors import is_out_of_memory
+from workers.errors import is_lost, is_out_of_memory
 from workers.gang import Gang
 from workers.hardware import Facts, facts
 from workers.quiet import hush
 from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
+from workers.redact import redacted
 
 
 class Measures(Protocol):
@@ -103,17 +104,25 @@ class MeasuringActor:
                 prior_runs=prior_runs,
             )
         except Exception as error:
-            return Reply(self._failure(run, error, attempt), reusable=self._measurer.memory_came_back())
+            failure = self._failure(run, error, attempt)
+            return Reply(redacted(failure), reusable=failure.status != "lost" and self._is_fit())
         node_id = ray.get_runtime_context().get_node_id()
         environment = result.environment.model_copy(update={"node_id": node_id})
-        return Reply(result.model_copy(update={"environment": environment}), reusable=self._measurer.memory_came_back())
+        return Reply(redacted(result.model_copy(update={"environment": environment})), reusable=self._is_fit())
+
+    def _is_fit(self) -> bool:
+        """Whether this process may go on. What was measured before stands, whatever asking comes to."""
+        try:
+            return self._measurer.memory_came_back()
+        except Exception:
+            return False
 
     def _failure(self, run: Run, error: Exception, attempt: int) -> ProcessFailure:
         return ProcessFailure(
             cell_id=run.cell.cell_id,
             repeat=run.repeat,
             rank=self._rank,
-            status="oom" if is_out_of_memory(error) else "failed",
+            status="oom" if is_out_of_memory(error) else "lost" if is_lost(error) else "failed",
             error_type=type(error).__name__,
             error_message=" ".join(str(error).split()) or type(error).__name__,
             traceback="".join(traceback.format_exception(error)),

@@ -7,10 +7,11 @@
     └── GenerationError       `generate` made another number of tokens than the cell asks for
 
 Whatever else torch or transformers raise goes through unchanged. Out of memory is no class of its own, because every
-allocator has its own: `is_out_of_memory` knows them.
+allocator has its own: `is_out_of_memory` knows them. Nor is a GPU or a peer that is gone: `is_lost` knows their words.
 """
 
 import errno
+from collections.abc import Iterator
 
 _ALLOCATORS_LAST_WORDS = (
     "out of memory",  # CUDA's caching allocator and driver, also through accelerate and Triton
@@ -20,6 +21,38 @@ _ALLOCATORS_LAST_WORDS = (
     "cudnn_status_alloc_failed",
     "cusparse_status_alloc_failed",
 )
+
+_LOST_WORDS = (
+    # CUDA's sticky errors: the process's context is gone, and all that it does afterwards fails (CUDA Runtime API,
+    # cudaError: "the process must be terminated and relaunched").
+    "illegal memory access",
+    "illegal instruction",
+    "misaligned address",
+    "invalid program counter",
+    "operation not supported on global/shared address space",
+    "device-side assert",
+    "hardware stack error",
+    "unspecified launch failure",
+    "launch timed out",
+    "uncorrectable ecc error",
+    "uncorrectable nvlink error",
+    "cuda error: unknown error",
+    # The card or its driver (XID 79: "GPU has fallen off the bus").
+    "gpu is lost",
+    "fallen off the bus",
+    "no cuda-capable device",
+    "busy or unavailable",
+    "nvml_error_gpu_is_lost",
+    # A peer of the gang: its process died, and ours only heard the line go dead.
+    "nccl error",
+    "ncclremoteerror",
+    "ncclsystemerror",
+    "nccl communicator was aborted",
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+)
+"""What torch, CUDA, NVML, NCCL and gloo say when the card or a peer is gone, rather than the cell wrong."""
 
 
 class MeasureError(RuntimeError):
@@ -44,16 +77,35 @@ class GenerationError(MeasureError):
 
 def is_out_of_memory(exc: BaseException | None) -> bool:
     """Whether `exc`, or what it was raised from, says that memory ran out, on the GPU or on the host."""
+    for each in _chain(exc):
+        # torch.OutOfMemoryError is known by its name, so that asking does not import torch.
+        if isinstance(each, MemoryError) or type(each).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(each, OSError) and each.errno == errno.ENOMEM:
+            return True
+        text = str(each).lower()
+        if isinstance(each, RuntimeError) and any(words in text for words in _ALLOCATORS_LAST_WORDS):
+            return True
+    return False
+
+
+def is_lost(exc: BaseException | None) -> bool:
+    """Whether `exc`, or what it was raised from, says that the GPU or a peer of the gang is gone.
+
+    Another process, perhaps elsewhere, may do better; this one is fit for nothing more.
+    """
+    return any(
+        isinstance(each, RuntimeError | ConnectionError)
+        and not isinstance(each, MeasureError)
+        and any(words in str(each).lower() for words in _LOST_WORDS)
+        for each in _chain(exc)
+    )
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it was raised from, each once."""
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
-        # torch.OutOfMemoryError is known by its name, so that asking does not import torch.
-        if isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError":
-            return True
-        if isinstance(exc, OSError) and exc.errno == errno.ENOMEM:
-            return True
-        text = str(exc).lower()
-        if isinstance(exc, RuntimeError) and any(words in text for words in _ALLOCATORS_LAST_WORDS):
-            return True
+        yield exc
         exc = exc.__cause__ or exc.__context__
-    return False

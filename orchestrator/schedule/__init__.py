@@ -33,6 +33,7 @@ def run(
     texts: Mapping[str, Sequence[str]] | None = None,
     make: Callable[[], Measures] | None = None,
     estimate: Callable[..., Any] = prepare,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome]:
     """Make the runs, and yield each one's outcome as it ends.
 
@@ -43,12 +44,14 @@ def run(
         texts: Prompt and quality texts by their SHA-256; every process gets them.
         make: What measures, made in each process; a stand-in for trivial cells. By default the real `Measurer`.
         estimate: What prepares a model in a CPU task.
+        stop: Asked about once a second; when it says so, what is delivered is yielded, what runs is killed, and that is
+            all.
     """
     if not runs:
         return
     equipment = Equipment(sweep=sweep.name, make=make or _measurer, texts=ray.put(dict(texts or {})))
     backlog = Backlog(runs, keep_order=sweep.order != "longest_first")
-    loop = Loop(cluster, backlog, Preparation(runs, cluster, estimate=estimate), sweep, equipment)
+    loop = Loop(cluster, backlog, Preparation(runs, cluster, estimate=estimate), sweep, equipment, stop=stop)
     metrics = Metrics(sweep.name)
     with contextlib.closing(loop.outcomes()) as outcomes:
         for outcome in outcomes:

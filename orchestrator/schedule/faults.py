@@ -5,15 +5,20 @@ import socket
 from ray import exceptions
 
 from workers.records import ProcessFailure, Run
+from workers.redact import redact
 
 # Ray says "unavailable" for a node that was cut off, "died" for a process that was killed; to a sweep both are lost.
 _LOST = (
-    exceptions.ActorDiedError,
-    exceptions.ActorUnavailableError,
+    exceptions.RayActorError,
     exceptions.ActorUnschedulableError,
+    exceptions.ActorPlacementGroupRemoved,
     exceptions.NodeDiedError,
+    exceptions.LocalRayletDiedError,
     exceptions.WorkerCrashedError,
     exceptions.ObjectLostError,
+    exceptions.ObjectStoreFullError,
+    exceptions.OutOfDiskError,
+    exceptions.RpcError,
     exceptions.RaySystemError,
 )
 
@@ -32,8 +37,8 @@ def failure(run: Run, error: Exception, *, host: str | None, attempt: int, rank:
         rank=rank,
         status=status,
         error_type=kind,
-        error_message=_first_line(error),
-        traceback=str(error),
+        error_message=first_line(error),
+        traceback=redact(str(error)),
         host=host,
         attempt=attempt,
     )
@@ -65,6 +70,7 @@ def untried(run: Run, reason: str, *, error_type: str = "Impossible") -> Process
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return redact(lines[0]) if lines else type(error).__name__

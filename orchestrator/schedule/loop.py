@@ -6,7 +6,7 @@ It waits in `ray.wait` and nowhere else, so that the driver does not burn a core
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,18 @@ from orchestrator.config import SweepConfig
 from orchestrator.plan import Hardware, impossible
 from orchestrator.predict import predicted_s
 from orchestrator.schedule import faults
-from orchestrator.schedule.cluster import Cluster
+from orchestrator.schedule.blame import Blame
+from orchestrator.schedule.cluster import Cluster, Node
 from orchestrator.schedule.prepare import Preparation
-from orchestrator.schedule.worker import START_TIMEOUT_S, Equipment, Worker
+from orchestrator.schedule.worker import START_TIMEOUT_S, Busy, Equipment, Worker
 from workers.records import Outcome, ProcessFailure, RawProcessResult, Run
+from workers.redact import redacted
 
 _LOOK_ROUND_S = 5.0
-"""How long the loop sleeps at most before it asks which nodes live."""
+"""How often the loop asks which nodes live."""
+
+_SLEEP_S = 1.0
+"""How long the loop sleeps at most before it asks whether to stop."""
 
 log = logging.getLogger("joulegrid")
 
@@ -37,21 +42,30 @@ class Loop:
         preparation: Releases a model's runs into the backlog when the model is prepared.
         sweep: The bounds: time-outs, attempts, isolation.
         equipment: What the actors are made with.
+        stop: Whether to end early: what is delivered is taken in, what runs is killed, nothing more begins.
     """
 
     def __init__(
-        self, cluster: Cluster, backlog: Backlog, preparation: Preparation, sweep: SweepConfig, equipment: Equipment
+        self,
+        cluster: Cluster,
+        backlog: Backlog,
+        preparation: Preparation,
+        sweep: SweepConfig,
+        equipment: Equipment,
+        *,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cluster = cluster
         self._backlog = backlog
         self._preparation = preparation
         self._sweep = sweep
         self._equipment = equipment
+        self._stop = stop
         self._workers: list[Worker] = []
         self._hardware: dict[str | None, Hardware] = {}
         self._earlier: dict[str, list[ProcessFailure]] = defaultdict(list)
         self._avoid: dict[str, set[str]] = defaultdict(set)
-        self._losses: Counter[str] = Counter()
+        self._blame = Blame(sweep.max_node_failures)
         self._looked_round = time.monotonic()
 
     @property
@@ -65,6 +79,9 @@ class Loop:
         try:
             yield from self._without_room()
             while self._backlog or any(worker.busy for worker in self._workers):
+                if self._stop():
+                    yield from self._collect(patience_s=0.0)
+                    return
                 self._feed()
                 self._open_workers()
                 yield from self._collect()
@@ -85,13 +102,16 @@ class Loop:
             return
         for kind, runs in self._backlog.kinds().items():
             coming = sum(worker.kind == kind and not worker.busy and not worker.idle for worker in self._workers)
-            while coming < runs and (nodes := self._cluster.place(kind)):
+            while coming < runs and (nodes := self._cluster.place(kind, self._avoided)):
                 self._workers.append(Worker(kind, nodes, self._cluster, self._equipment))
                 coming += 1
 
     def _feed(self) -> None:
         """Give each idle worker its next run; close those whose kind has none left, for others may need the room."""
         for worker in [worker for worker in self._workers if worker.idle]:
+            if _on(worker, self._cluster.set_aside):
+                self._close(worker)
+                continue
             run = self._backlog.take(
                 worker.kind,
                 loaded=worker.loaded,
@@ -111,26 +131,41 @@ class Loop:
             return False
         if not self._preparation.at_hand(run, worker.nodes):
             return False
-        avoid = self._avoid.get(run.key, set())
-        elsewhere = any(other.kind == worker.kind and not _on(other, avoid) for other in self._workers)
-        return not _on(worker, avoid) or not elsewhere
+        return not _on(worker, self._avoid.get(run.key, ())) or not self._can_go_elsewhere(run)
 
-    def _collect(self) -> Iterator[Outcome]:
+    def _can_go_elsewhere(self, run: Run) -> bool:
+        """Whether a worker that could take the run is, or could be opened, on a node where it was not lost yet."""
+        kind, avoid = kind_of(run), self._avoid[run.key]
+        if (nodes := self._cluster.place(kind, avoid)) and not {node.id for node in nodes} & avoid:
+            return True
+        return any(
+            other.kind == kind
+            and not _on(other, avoid | self._cluster.set_aside.keys())
+            and not (other.hardware and impossible(run.cell, other.hardware))
+            for other in self._workers
+        )
+
+    @property
+    def _avoided(self) -> set[str]:
+        """Nodes where runs that are to be tried again were lost: others come first."""
+        return set().union(*self._avoid.values())
+
+    def _collect(self, patience_s: float = _SLEEP_S) -> Iterator[Outcome]:
         """Wait for something to be delivered, then take in all that is there."""
         owing = {ref: worker for worker in self._workers for ref in worker.refs}
         refs = [*owing, *self._preparation.refs]
         if not refs:  # only nodes that may still come can help: `_look_round` decides
-            time.sleep(1.0)
+            time.sleep(patience_s)
             return
         bounds = (worker.deadline - time.monotonic() for worker in self._workers)
-        patience_s = max(0.0, min((_LOOK_ROUND_S, *bounds)))
+        patience_s = max(0.0, min((patience_s, *bounds)))
         if not ray.wait(refs, timeout=patience_s, fetch_local=False)[0]:
             return
         ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
         for ref in ready:
             if ref in self._preparation.refs:
                 for run, failure in self._preparation.settle(ref, self._backlog):
-                    yield Outcome(run=run, failure=failure)
+                    yield self._outcome(run, (), failure)
             elif ref in owing[ref].refs:  # not where another rank of its gang ended it a moment ago
                 yield from self._settle(owing[ref], ref)
 
@@ -140,7 +175,7 @@ class Loop:
         try:
             failed = worker.settle(ref)
         except Exception as error:
-            yield from self._lost(worker, error, rank)
+            yield from self._died(worker, error, rank)
             return
         if worker.busy is None:
             if worker.idle:
@@ -149,15 +184,20 @@ class Loop:
             yield from self._finished(worker)
 
     def _finished(self, worker: Worker) -> Iterator[Outcome]:
+        """The last rank has delivered, or one has failed."""
         unfinished = bool(worker.refs)  # ranks that wait for one that failed, and would for ever
-        run = worker.busy.run if worker.busy else None
-        assert run is not None
+        busy = worker.busy
+        assert busy is not None
         results, failure, reusable = worker.finish()
+        if failure is not None and failure.status == "lost":  # its GPU fell out, or the peer it was talking to
+            self._close(worker)
+            yield from self._lost(busy, results, failure, worker.nodes[failure.rank or 0])
+            return
         for node in worker.nodes:
-            self._losses[node.id] = 0
+            self._blame.went_well(node.id)
         if unfinished or not reusable or self._sweep.isolation == "fresh":
             self._close(worker)
-        yield self._outcome(run, results, failure)
+        yield self._outcome(busy.run, results, failure)
 
     def _greeted(self, worker: Worker) -> Iterator[Outcome]:
         """A worker has started: what its card cannot do, and no other card might, is skipped."""
@@ -171,7 +211,7 @@ class Loop:
         skipped = [run for run in self._backlog.remaining() if reasons[run.key]]
         self._backlog.remove(skipped)
         for run in skipped:
-            yield Outcome(run=run, failure=faults.untried(run, reasons[run.key] or ""))
+            yield self._outcome(run, (), faults.untried(run, reasons[run.key] or ""))
 
     def _impossible(self, run: Run) -> str | None:
         pinned = run.cell.accelerator_type
@@ -179,38 +219,58 @@ class Loop:
         reasons = [impossible(run.cell, hardware) for hardware in cards]
         return reasons[0] if reasons and all(reasons) else None
 
-    def _lost(self, worker: Worker, error: Exception, rank: int | None) -> Iterator[Outcome]:
+    def _died(self, worker: Worker, error: Exception, rank: int | None) -> Iterator[Outcome]:
         """A process or its node is gone: the whole gang ends, and the run is tried again if it may be."""
         node = worker.nodes[rank or 0]
         busy = worker.busy
         self._close(worker)
-        self._losses[node.id] += 1
-        if busy is not None:
-            failure = faults.failure(busy.run, error, host=node.host, attempt=busy.attempt, rank=rank)
-            delivered = worker.finish()[0]
-            if failure.status == "lost" and busy.attempt < self._sweep.max_attempts:
-                log.warning(
-                    "%s was lost on %s (try %d): %s", busy.run.key, node.host, busy.attempt, failure.error_message
-                )
-                self._earlier[busy.run.key].append(failure)
-                self._avoid[busy.run.key].add(node.id)
-                self._backlog.put(busy.run, predicted_s(busy.run.cell, self._preparation.cost(busy.run)[0]))
-            else:
-                yield self._outcome(busy.run, delivered, failure)
+        if busy is None:
+            log.warning("a process could not start on %s: %s", node.host, faults.first_line(error))
+            self._blame.did_not_start(node.id)
+            yield from self._judge(node, faults.first_line(error))
+            return
+        failure = faults.failure(busy.run, error, host=node.host, attempt=busy.attempt, rank=rank)
+        delivered = worker.finish()[0]
+        if failure.status == "lost":
+            yield from self._lost(busy, delivered, failure, node)
         else:
-            log.warning("a process could not start on %s: %s", node.host, error)
-        if self._losses[node.id] >= self._sweep.max_node_failures:
-            log.warning("node %s (%s) is set aside: %d losses in a row", node.host, node.id, self._losses[node.id])
-            self._cluster.set_aside[node.id] = node.host
-            yield from self._without_room()
+            yield self._outcome(busy.run, delivered, failure)
+
+    def _lost(
+        self, busy: Busy, delivered: tuple[RawProcessResult, ...], failure: ProcessFailure, node: Node
+    ) -> Iterator[Outcome]:
+        """What may pass on another try is tried again, elsewhere where there is an elsewhere, up to the bound."""
+        run = busy.run
+        self._looked_round = float("-inf")  # perhaps the whole node is gone: see now
+        self._blame.lost(run.cell.cell_id, node.id)
+        if busy.attempt < self._sweep.max_attempts:
+            log.warning("%s was lost on %s (try %d): %s", run.key, node.host, busy.attempt, failure.error_message)
+            self._earlier[run.key].append(failure)
+            self._avoid[run.key].add(node.id)
+            self._backlog.put(run, predicted_s(run.cell, self._preparation.cost(run)[0]))
+        else:
+            yield self._outcome(run, delivered, failure)
+        yield from self._judge(node, failure.error_message)
+
+    def _judge(self, node: Node, said: str) -> Iterator[Outcome]:
+        """Set a node aside that fails again and again; runs that only it could hold end with it."""
+        others = [each for each in self._cluster.able(None) if each.id != node.id]
+        if node.id in self._cluster.set_aside or not self._blame.is_unfit(node.id, alone=not others):
+            return
+        losses = f"{self._blame.losses(node.id)} losses in a row, the last: {said}"
+        log.warning("node %s (%s) is set aside after %s", node.host, node.id, losses)
+        self._cluster.set_aside[node.id] = f"{node.host} ({losses})"
+        yield from self._without_room()
 
     def _end_overdue(self) -> Iterator[Outcome]:
-        """Kill what is over its time. What was delivered in time was taken in before."""
+        """Kill what is over its time, but not what has delivered while the driver was busy elsewhere."""
         now = time.monotonic()
         for worker in [worker for worker in self._workers if worker.deadline <= now]:
+            if ray.wait([*worker.refs], timeout=0, fetch_local=False)[0]:
+                continue  # the next `_collect` takes it in
             busy = worker.busy
             if busy is None:
-                yield from self._lost(worker, TimeoutError(f"no greeting within {START_TIMEOUT_S:g} s"), None)
+                yield from self._died(worker, TimeoutError(f"no greeting within {START_TIMEOUT_S:g} s"), None)
                 continue
             self._close(worker)
             failure = faults.timed_out(busy.run, self._sweep.timeout_s, host=worker.host, attempt=busy.attempt)
@@ -243,6 +303,8 @@ class Loop:
 
     def _outcome(self, run: Run, results: tuple[RawProcessResult, ...], failure: ProcessFailure | None) -> Outcome:
         earlier = tuple(self._earlier.pop(run.key, ()))
+        self._avoid.pop(run.key, None)
+        failure = failure and redacted(failure)
         return Outcome(run=run, results=results, failure=failure, earlier_failures=earlier)
 
     def _close(self, worker: Worker) -> None:
@@ -250,5 +312,5 @@ class Loop:
         self._workers.remove(worker)
 
 
-def _on(worker: Worker, nodes: set[str]) -> bool:
+def _on(worker: Worker, nodes: Collection[str]) -> bool:
     return any(node.id in nodes for node in worker.nodes)

@@ -2,6 +2,8 @@
 
 out/
   journal/CELL.REPEAT.json   each finished run, written before the next is taken in
+  journal-corrupt/           files of the journal that could not be read
+  driver.lock                which driver writes here
   raw.parquet                a row per rank and repeat
   results.parquet            a row per cell
 """
@@ -17,10 +19,10 @@ from orchestrator import columns
 from orchestrator.results import AggregatedResult, RawRow
 from orchestrator.store.folder import Folder, StoreError
 from orchestrator.store.journal import Journal
-from orchestrator.store.lock import Renewal, only_driver
+from orchestrator.store.lock import Hold, only_driver
 from workers.records import Record
 
-__all__ = ["RAW", "RESULTS", "Folder", "Journal", "Renewal", "StoreError", "finished", "only_driver", "write_tables"]
+__all__ = ["RAW", "RESULTS", "Folder", "Hold", "Journal", "StoreError", "finished", "only_driver", "write_tables"]
 
 RAW = "raw.parquet"
 RESULTS = "results.parquet"
@@ -31,7 +33,7 @@ Row = TypeVar("Row", bound=Record)
 
 
 def finished(out: str, environment: str, *, retry_failed: bool = False) -> set[str]:
-    """Keys of the runs that `out` holds already, without holding the folder."""
+    """Keys of the runs that `out` holds already. Changes nothing there, and does not hold the folder."""
     return Journal(Folder(out), environment).finished(retry_failed=retry_failed)
 
 

@@ -15,12 +15,17 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from workers.redact import redact
+
 _ASIDE = ".part"
 _IN_MEMORY_BYTES = 64 * 2**20
 
 
 class StoreError(Exception):
-    """The results cannot be kept. The message names the place and says what to do."""
+    """The results cannot be kept. The message names the place and says what to do; it holds no secret."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class Folder:
@@ -30,19 +35,20 @@ class Folder:
         out: A path, or a URI that pyarrow knows (`s3://bucket/nightly?region=eu-west-1`).
 
     Raises:
-        StoreError: The place cannot be opened.
+        StoreError: The place cannot be opened. All that touches the place raises it, where nothing else is said.
     """
 
     def __init__(self, out: str) -> None:
-        self.out = out
-        self.is_local = "://" not in out
+        self.out = redact(out)
+        """The place as it may be shown: credentials in a URL are left out."""
         try:
-            if self.is_local:
-                self._fs, self._root = pafs.LocalFileSystem(), str(Path(out).absolute())
-            else:
+            if "://" in out:
                 self._fs, self._root = pafs.FileSystem.from_uri(out)
+            else:
+                self._fs, self._root = pafs.LocalFileSystem(), str(Path(out).absolute())
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"out: {out!r} cannot be opened: {error}") from error
+        self.is_local = isinstance(self._fs, pafs.LocalFileSystem)  # `file:///...` too
 
     def path(self, name: str) -> str:
         """Where `name` lies, as a person would write it."""
@@ -61,7 +67,7 @@ class Folder:
             StoreError: The disk is full, the bucket refuses, the folder is not ours to write.
         """
         target = f"{self._root}/{name}"
-        try:
+        with self._stating("write", name):
             if self.is_local:
                 with _aside_then_renamed(Path(target)) as file:
                     yield file
@@ -72,33 +78,42 @@ class Folder:
                     # Only now: closing a bucket's stream finishes the object, also when the block has failed.
                     with self._fs.open_output_stream(target) as stream:
                         shutil.copyfileobj(file, stream)
-        except OSError as error:
-            raise StoreError(f"cannot write {self.path(name)}: {_reason(error)}") from error
 
-    def read(self, name: str) -> bytes:
-        """The bytes under `name`.
-
-        Raises:
-            FileNotFoundError: There is no such name.
-        """
-        with self._fs.open_input_stream(f"{self._root}/{name}", compression=None) as stream:
-            return bytes(stream.read())
+    def read(self, name: str) -> bytes | None:
+        """The bytes under `name`; null where there is no such name."""
+        with self._stating("read", name):
+            try:
+                with self._fs.open_input_stream(f"{self._root}/{name}", compression=None) as stream:
+                    return bytes(stream.read())
+            except FileNotFoundError:
+                return None
 
     def names(self, inside: str) -> list[str]:
         """Names of the files directly in the subfolder `inside`, sorted; unfinished ones are not named."""
-        selector = pafs.FileSelector(f"{self._root}/{inside}", allow_not_found=True)
-        files = [info.base_name for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
+        with self._stating("list", inside):
+            selector = pafs.FileSelector(f"{self._root}/{inside}", allow_not_found=True)
+            files = [info.base_name for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
         return sorted(name for name in files if not name.endswith(_ASIDE))
 
     def move(self, name: str, to: str) -> None:
         """Rename within the folder."""
-        self._fs.create_dir(f"{self._root}/{to.rpartition('/')[0]}")
-        self._fs.move(f"{self._root}/{name}", f"{self._root}/{to}")
+        with self._stating("move", name):
+            if self.is_local:  # a bucket has no folders to make
+                self._fs.create_dir(f"{self._root}/{to.rpartition('/')[0]}")
+            self._fs.move(f"{self._root}/{name}", f"{self._root}/{to}")
 
     def delete(self, name: str) -> None:
         """Remove `name`; nothing happens where there is none."""
-        with contextlib.suppress(FileNotFoundError):
+        with self._stating("delete", name), contextlib.suppress(FileNotFoundError):
             self._fs.delete_file(f"{self._root}/{name}")
+
+    @contextlib.contextmanager
+    def _stating(self, verb: str, name: str) -> Iterator[None]:
+        """Whatever the disk or the bucket says, said with the place and as one kind of error."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"cannot {verb} {self.path(name)}: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -106,13 +121,15 @@ def _aside_then_renamed(target: Path) -> Iterator[IO[bytes]]:
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(target.name + _ASIDE)
     try:
-        with aside.open("wb") as file:
+        # Not through a link: what is written in the folder stays in the folder.
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(target)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            aside.unlink(missing_ok=True)
         raise
     # The rename itself is durable only once the folder is.
     folder = os.open(target.parent, os.O_RDONLY)
@@ -122,5 +139,5 @@ def _aside_then_renamed(target: Path) -> Iterator[IO[bytes]]:
         os.close(folder)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split())

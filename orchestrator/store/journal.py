@@ -1,23 +1,25 @@
 """The journal: every finished run, one JSON file each, on disk before the next run is taken in.
 
-`journal/<cell_id>.<repeat>.json` holds `{"version", "environment", "outcome"}`. JSON and not pickle: reading it runs
-nothing.
+`journal/<cell_id>.<repeat>.json` holds `{"version", "environment", "device", "outcome"}`. JSON and not pickle: reading
+it runs nothing.
 """
 
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from itertools import islice
 from typing import Literal
 
 from pydantic import ValidationError
 
 from orchestrator.store.folder import Folder, StoreError
+from orchestrator.store.rescue import Rescue
 from workers.records import Outcome, Record, Run
 
 JOURNAL_VERSION: Literal[1] = 1
 """1: the first."""
+
+SET_ASIDE = "journal-corrupt"
 
 _TRIES_S = (0.2, 1.0, 3.0)
 """Pauses between tries of a refused write: a bucket that throttles recovers, a full disk does not."""
@@ -25,12 +27,16 @@ _TRIES_S = (0.2, 1.0, 3.0)
 _READERS = 16
 """Files read at once: on a bucket each costs a round trip."""
 
+_AHEAD = 256
+"""Files read ahead of whoever takes them in: the driver's memory must not grow with the sweep."""
+
 
 class _Entry(Record):
     """One file of the journal."""
 
     version: Literal[1]
     environment: str
+    device: str
     outcome: Outcome
 
 
@@ -40,82 +46,125 @@ class Journal:
     Args:
         folder: Where they lie.
         environment: Fingerprint of what measures (versions). Runs of another one are measured anew.
+        device: What `device: auto` comes to here, `cuda` or `cpu`. Runs of the other one are measured anew; null, for
+            reading only: any.
     """
 
-    def __init__(self, folder: Folder, environment: str) -> None:
+    def __init__(self, folder: Folder, environment: str, device: str | None = None) -> None:
         self._folder = folder
         self._environment = environment
-        self.corrupt: list[str] = []
-        """Files that could not be read and were set aside under `journal-corrupt/`."""
+        self._device = device
+        self._corrupt: list[str] = []
+        self._rescue: Rescue | None = None
+        self._refusal: StoreError | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the place takes no more runs: nothing further should be measured."""
+        return self._refusal is not None
 
     def append(self, outcome: Outcome) -> None:
-        """Write one finished run.
+        """Write one finished run; where the place refuses it, with patience, it is rescued to this host's own disk.
+
+        A refusal is raised by `check`, not here: runs that are finished by then have to be taken in first.
+        """
+        assert self._device is not None, "this journal is for reading"
+        entry = _Entry(version=JOURNAL_VERSION, environment=self._environment, device=self._device, outcome=outcome)
+        data = entry.model_dump_json().encode()
+        if self._refusal is None:
+            self._refusal = self._write(_name(outcome.run.key), data)
+        if self._refusal is not None:
+            self._rescue = self._rescue or Rescue()
+            self._rescue.put(_file(outcome.run.key), data)
+
+    def check(self) -> None:
+        """Raise what kept a run from being written.
 
         Raises:
-            StoreError: It could not be written, with patience; the run is rescued to a temporary file that the message
-                names.
+            StoreError: Names the place, and where the runs are that were rescued.
         """
-        entry = _Entry(version=JOURNAL_VERSION, environment=self._environment, outcome=outcome)
-        data = entry.model_dump_json().encode()
-        name = _name(outcome.run.key)
+        if self._refusal is not None and self._rescue is not None:
+            raise StoreError(f"{self._refusal}. {self._rescue.advice(self._folder.path('journal'))}")
+
+    def finished(self, *, retry_failed: bool = False, among: Collection[str] | None = None) -> set[str]:
+        """Keys of the runs that need not be made again: of this environment, and ok unless failures are to stand.
+
+        Runs that were `skipped` never count: whether they still must be is asked again each time.
+
+        Args:
+            retry_failed: Whether failures are to be measured again.
+            among: Keys to look at; null: all.
+        """
+        taken = {"ok"} if retry_failed else {"ok", "failed", "oom", "timeout", "lost"}
+        names = (name for name in self._folder.names("journal") if name.endswith(".json"))
+        keys = (name.removesuffix(".json") for name in names)
+        found = self._entries(key for key in keys if among is None or key in among)
+        return {key for key, outcome in found if outcome is not None and outcome.status in taken}
+
+    def set_corrupt_aside(self) -> list[str]:
+        """Move away the files that could not be read, and return where they now lie."""
+        names, self._corrupt = sorted(set(self._corrupt)), []
+        for name in names:
+            self._folder.move(f"journal/{name}", f"{SET_ASIDE}/{name}")
+        return [self._folder.path(f"{SET_ASIDE}/{name}") for name in names]
+
+    def outcomes(self, runs: Iterable[Run]) -> Iterator[Outcome]:
+        """The outcomes of these runs, in their order.
+
+        Raises:
+            StoreError: One has gone missing since it was written: a table without it would pass for the whole.
+        """
+        for key, outcome in self._entries(run.key for run in runs):
+            if outcome is None:
+                raise StoreError(
+                    f"{self._folder.path(_name(key))} was written, and is now missing or damaged; "
+                    "start the same command again to measure it anew"
+                )
+            yield outcome
+
+    def clear(self) -> None:
+        """Start over: forget every run."""
+        names = [f"journal/{name}" for name in self._folder.names("journal")]
+        with ThreadPoolExecutor(_READERS) as pool:
+            list(pool.map(self._folder.delete, names))
+
+    def _write(self, name: str, data: bytes) -> StoreError | None:
         for pause_s in (*_TRIES_S, None):
             try:
                 self._folder.write(name, data)
             except StoreError as error:
                 if pause_s is None:
-                    raise StoreError(f"{error}. {_rescue(data, self._folder.path(name))}") from error
+                    return error
                 time.sleep(pause_s)
             else:
-                return
+                break
+        return None
 
-    def finished(self, *, retry_failed: bool = False) -> set[str]:
-        """Keys of the runs that need not be made again: of this environment, and ok unless failures are to stand.
-
-        Runs that were `skipped` never count: whether they still must be is asked again each time.
-        """
-        taken = {"ok"} if retry_failed else {"ok", "failed", "oom", "timeout", "lost"}
-        found = self._entries(name.removesuffix(".json") for name in self._folder.names("journal"))
-        return {outcome.run.key for outcome in found if outcome.status in taken}
-
-    def outcomes(self, runs: Iterable[Run]) -> Iterator[Outcome]:
-        """The finished ones among `runs`, in their order."""
-        return self._entries(run.key for run in runs)
-
-    def clear(self) -> None:
-        """Start over: forget every run."""
-        for name in self._folder.names("journal"):
-            self._folder.delete(f"journal/{name}")
-
-    def _entries(self, keys: Iterable[str]) -> Iterator[Outcome]:
+    def _entries(self, keys: Iterable[str]) -> Iterator[tuple[str, Outcome | None]]:
+        keys = iter(keys)
         with ThreadPoolExecutor(_READERS) as pool:
-            for outcome in pool.map(self._entry, keys):
-                if outcome is not None:
-                    yield outcome
+            while some := list(islice(keys, _AHEAD)):
+                yield from zip(some, pool.map(self._entry, some), strict=True)
 
     def _entry(self, key: str) -> Outcome | None:
-        name = _name(key)
-        try:
-            entry = _Entry.model_validate_json(self._folder.read(name))
-        except FileNotFoundError:
+        """What stands under `key`, where it is sound, and of this environment and device."""
+        data = self._folder.read(_name(key))
+        if data is None:
             return None
+        try:
+            entry = _Entry.model_validate_json(data)
         except ValidationError:
             entry = None
-        if entry is None or entry.outcome.run.key != key:  # the latter: a file that somebody renamed
-            self._folder.move(name, f"journal-corrupt/{name.rpartition('/')[2]}")
-            self.corrupt.append(self._folder.path(name))
+        if entry is None or entry.outcome.run.key != key:  # the latter: a file that somebody renamed or edited
+            self._corrupt.append(_file(key))
             return None
-        return entry.outcome if entry.environment == self._environment else None
+        same = entry.environment == self._environment and self._device in (None, entry.device)
+        return entry.outcome if same else None
+
+
+def _file(key: str) -> str:
+    return f"{key}.json"
 
 
 def _name(key: str) -> str:
-    return f"journal/{key}.json"
-
-
-def _rescue(data: bytes, target: str) -> str:
-    """A measured run is not thrown away because its place is full."""
-    try:
-        with tempfile.NamedTemporaryFile("wb", prefix="joulegrid-", suffix=".json", delete=False) as file:
-            file.write(data)
-    except OSError as error:
-        return f"The run could not be rescued either: {error.strerror}"
-    return f"The run is rescued: move {Path(file.name)} to {target} and start the same command again"
+    return f"journal/{_file(key)}"
