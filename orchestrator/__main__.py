@@ -8,9 +8,10 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 COMMANDS = {
     "estimate": ("orchestrator.estimate", "cost an inference before anyone rents a GPU"),
@@ -18,19 +19,25 @@ COMMANDS = {
     "compare": ("orchestrator.compare", "baseline against candidate: better, worse, or not comparable"),
     "report": ("orchestrator.report", "results as one HTML page"),
     "schema": ("orchestrator.schema", "JSON Schema of the sweep file"),
+    "doctor": ("orchestrator.doctor", "what works here, what a sweep would miss, how to mend it"),
 }
 """Word -> module with `main(argv) -> int`, and what it does; imported only when it is called."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Do what the command line says; returns the exit code."""
+def main(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
+    """Do what the command line says; returns the exit code.
+
+    Args:
+        argv: The words after the program's name.
+        equipment: What `sweep.run` takes of stand-ins for what measures.
+    """
     if argv and argv[0] in COMMANDS:
         return int(import_module(COMMANDS[argv[0]][0]).main(list(argv[1:])))
     arguments = _arguments(argv)
-    return _sweep(arguments.sweep, fresh=arguments.fresh, retry_failed=arguments.retry_failed)
+    return _sweep(arguments.sweep, fresh=arguments.fresh, retry_failed=arguments.retry_failed, **equipment)
 
 
-def _sweep(path: Path, *, fresh: bool, retry_failed: bool) -> int:
+def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable[..., Any]) -> int:
     """Run a sweep file and show what came of it."""
     from rich.console import Console
 
@@ -42,7 +49,12 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool) -> int:
     console = Console()
     try:
         finished = sweep.run(
-            config.load(path), folder=path.parent, console=console, fresh=fresh, retry_failed=retry_failed
+            config.load(path),
+            folder=path.parent,
+            console=console,
+            fresh=fresh,
+            retry_failed=retry_failed,
+            **equipment,
         )
     except config.SweepError as error:
         return _stop(str(error), 2)

@@ -1,0 +1,79 @@
+"""`python -m orchestrator doctor`: what works here, what a sweep would miss, and how to mend it."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from workers.doctor import Finding
+
+_LEAST_FREE_GB = 1.0
+_MARKS = {"ok": "ok", "missing": "-", "broken": "BROKEN"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the findings; exit 1 where a sweep could not run."""
+    parser = argparse.ArgumentParser(prog="python -m orchestrator doctor", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("results"), help="where results would go (default: results)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args(argv)
+    findings = [*_workers(), _ray(), _disk(arguments.out)]
+    if arguments.json:
+        print(json.dumps([finding.model_dump() for finding in findings], indent=2))
+    else:
+        Console().print(_table(findings))
+    return 1 if any(finding.level == "broken" for finding in findings) else 0
+
+
+def _workers() -> list[Finding]:
+    """What a worker process finds; in a process of its own, since the driver never loads torch."""
+    command = [sys.executable, "-m", "workers.doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return [Finding(what="worker process", level="broken", found=last, misses="nothing can be measured")]
+    return [Finding.model_validate(finding) for finding in json.loads(lines[-1])]
+
+
+def _ray() -> Finding:
+    from orchestrator.schedule import look
+
+    where = os.environ.get("RAY_ADDRESS", "a cluster on this host, or a new one")
+    try:
+        nodes = look.nodes()
+    except Exception as error:
+        mend = "unset RAY_ADDRESS to run here, or see `ray status`"
+        return Finding(what="Ray", level="broken", found=f"{where}: {error}", misses="no sweep can run", mend=mend)
+    return Finding(what="Ray", level="ok", found="; ".join(nodes))
+
+
+def _disk(out: Path) -> Finding:
+    folder = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    found = f"{free_gb:.1f} GB free at {folder}"
+    if not os.access(folder, os.W_OK):
+        return Finding(what="output", level="broken", found=f"{folder} cannot be written", misses="no results are kept")
+    if free_gb < _LEAST_FREE_GB:
+        return Finding(what="output", level="broken", found=found, misses="a sweep may stop for want of room")
+    return Finding(what="output", level="ok", found=found)
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "what", "found", "a sweep would miss, and how to mend it"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        table.add_row(_MARKS[finding.level], finding.what, finding.found, ". ".join(_said(finding)))
+    return table
+
+
+def _said(finding: Finding) -> Iterator[str]:
+    yield from (text for text in (finding.misses, finding.mend) if text)
