@@ -25,7 +25,9 @@ class Best:
     index: int
     figure: Figure
     rival: int | None = None
-    """Row of the best cell of another precision whose interval reaches into this one's; null where none does."""
+    """Row of the best cell of another precision, where it cannot be told apart from this one; null where it can."""
+    doubt: str = ""
+    """Why it cannot."""
 
 
 def device(row: Row) -> str:
@@ -91,12 +93,13 @@ def _best(
         return None
     winner = ranked[0][1]
     others = [i for _, i in ranked if rows[i]["precision"] != rows[winner]["precision"]]
-    rival = others[0] if others and _overlap(figures[winner], figures[others[0]]) else None
-    return Best(index=winner, figure=figures[winner], rival=rival)
+    doubt = _doubt(figures[winner], figures[others[0]]) if others else ""
+    return Best(index=winner, figure=figures[winner], rival=others[0] if doubt else None, doubt=doubt)
 
 
-def _overlap(first: Figure, second: Figure) -> bool:
-    """Whether two 95 % intervals touch; a figure without an interval has none to touch with."""
-    if first.value is None or second.value is None:
-        return False
-    return abs(first.value - second.value) <= (first.half_width or 0.0) + (second.half_width or 0.0)
+def _doubt(first: Figure, second: Figure) -> str:
+    """Why two figures cannot be told apart; empty where their 95 % intervals are clear of each other."""
+    if first.half_width is None or second.half_width is None:
+        return "there is no interval for both"
+    gap = abs((first.value or 0.0) - (second.value or 0.0))
+    return "the intervals overlap" if gap <= first.half_width + second.half_width else ""

@@ -126,7 +126,7 @@ def _strip(rows: Sequence[Row], figures: Sequence[Figure], factor: float, title:
         across = [at + 0.6 * _place(batches, rows[i]["batch_size"]) for i in members]
         symbols = [SHAPES[precision] + _filling(figures[i]) for i in members]
         trace = _marks(precision, [(x, kept[i], i) for x, i in zip(across, members, strict=True)], symbols)
-        trace["error_y"] = _bars([figures[i].half_width for i in members], factor)
+        trace["error_y"] = _bars([figures[i] for i in members], factor)
         traces.append(trace)
     ticks = {"tickmode": "array", "tickvals": list(range(len(present))), "ticktext": present, "showgrid": False}
     return Chart(
@@ -240,8 +240,8 @@ def _scatter(
             (METHOD_SHAPES[u.method or ""] if methods else SHAPES[precision]) + _filling(u) for _, u, _ in members
         ]
         trace = _marks(precision, [(*at[i], i) for _, _, i in members], symbols)
-        trace["error_x"] = _bars([a.half_width for a, _, _ in members], wide.factor)
-        trace["error_y"] = _bars([u.half_width for _, u, _ in members], high.factor)
+        trace["error_x"] = _bars([a for a, _, _ in members], wide.factor)
+        trace["error_y"] = _bars([u for _, u, _ in members], high.factor)
         traces.append(trace)
     lines = [_front(rows, at)] if front and kept else []
     return Chart(
@@ -305,10 +305,16 @@ def _front(rows: Sequence[Row], at: dict[int, tuple[float, float]]) -> dict[str,
     return trace
 
 
-def _bars(half_widths: Sequence[float | None], factor: float) -> dict[str, Any]:
+def _bars(figures: Sequence[Figure], factor: float) -> dict[str, Any]:
+    """95 % intervals as error bars. The lower arm ends at zero: none of these figures can be negative."""
+    widths = [None if figure.half_width is None else figure.half_width * factor for figure in figures]
+    lower = [
+        None if width is None else min(width, (figure.value or 0.0) * factor)
+        for figure, width in zip(figures, widths, strict=True)
+    ]
     return {
-        "type": "data", "array": [None if w is None else w * factor for w in half_widths],
-        "visible": any(half_widths), "thickness": 1, "width": 3,
+        "type": "data", "symmetric": False, "array": widths, "arrayminus": lower,
+        "visible": any(widths), "thickness": 1, "width": 3,
     }  # fmt: skip
 
 

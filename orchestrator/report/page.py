@@ -147,7 +147,7 @@ def _best(rows: Sequence[Row], best: answers.Best | None, unit: Scale) -> dict[s
     row = rows[best.index]
     return {
         "precision": row["precision"], "batch": row["batch_size"], **_figure(best.figure, unit),
-        "rival": None if best.rival is None else rows[best.rival]["precision"],
+        "rival": None if best.rival is None else rows[best.rival]["precision"], "doubt": best.doubt,
     }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def _mark(figure: Figure, *, wide: bool) -> str:
 
 
 def _legend(*, wide: bool) -> Iterator[str]:
-    yield "± is the half width of a 95 % interval; without one: a single repeat, or no spread."
+    yield "± is the half width of a 95 % interval; no ±: one generation, or no spread."
     if not wide:
         yield "FLOPs by c calflops, a architecture, p 2 x parameters x tokens."
         yield "Confidence of FLOPs and energy: H high, M medium, L low, U ungraded."

@@ -39,11 +39,19 @@ def test_an_overlap_with_another_precision_is_said_and_a_clear_win_has_no_rival(
     close = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 98.0, 3.0), _cell("fp16", 99.0, 3.0)])
     best = answers.fastest(close, range(3))
     assert best is not None
-    assert (best.index, best.rival) == (0, 1)
+    assert (best.index, best.rival, best.doubt) == (0, 1, "the intervals overlap")
     clear = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 90.0, 3.0)])
     best = answers.fastest(clear, range(2))
     assert best is not None
-    assert (best.index, best.rival) == (0, None)
+    assert (best.index, best.rival, best.doubt) == (0, None, "")
+
+
+def test_without_an_interval_no_difference_is_claimed() -> None:
+    rows = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 50.0, 3.0)])
+    rows[1] |= {"time_uncertainty": None, "output_tokens_per_s_over_repeats_ci95_low": None}
+    best = answers.fastest(rows, range(2))
+    assert best is not None
+    assert (best.rival, best.doubt) == (1, "there is no interval for both")
 
 
 def test_without_joules_nothing_is_cheapest() -> None:

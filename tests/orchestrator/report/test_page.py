@@ -42,6 +42,18 @@ def test_energy_and_throughput_have_error_bars_both_ways_of_their_mark(open_repo
     assert left < x < right
 
 
+def test_an_interval_wider_than_its_figure_is_drawn_down_to_zero(open_report: Open) -> None:
+    def noisy(result: AggregatedResult) -> AggregatedResult:
+        metrics = result.inference_metrics
+        assert metrics is not None
+        return result.model_copy(update={"inference_metrics": metrics.model_copy(update={"time_uncertainty": 3.0})})
+
+    opened = open_report([noisy(result) for result in sweeps.cpu_sweep()])
+    assert opened.marks("tradeoff") == 8
+    low = opened.page.evaluate("document.querySelector('[data-chart=tradeoff]').layout.xaxis.range[0]")
+    assert low > -20_000, "no throughput is negative; plotly leaves a margin of a twentieth"
+
+
 def test_the_filling_of_a_mark_tells_its_confidence(open_report: Open) -> None:
     """Looked at in the drawing itself: only `high` is filled, `medium` has a dot, `low` has neither."""
     results = sweeps.gpu_sweep(models=3)
