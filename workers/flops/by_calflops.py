@@ -12,9 +12,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from workers.records import ModelSpec, Shape
+
+_MATRIX = 2  # dimensions of a matrix, and operands of a product
 
 TIMEOUT_S = 300
 """A count takes seconds; past this the library is stuck, and the other estimators answer."""
@@ -105,15 +108,23 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def _respell() -> None:
     """Spell the products that calflops does not look for as those that it does.
 
-    Those are `@`, `bmm` and the tensor's own `baddbmm`: BLOOM's and Falcon's attention, and every expert. For this process
-    only, which ends with the request.
+    Those are `@`, `bmm`, the tensor's own `baddbmm`, and `einsum`, for which calflops has FLOPs but no MACs: BLOOM's and
+    Falcon's attention, every expert, Mamba-2's state. For this process only, which ends with the request.
     """
     import torch
 
-    plain_bmm = torch.bmm
+    plain_bmm, plain_einsum = torch.bmm, torch.einsum
 
     def matmul(left: Any, right: Any) -> Any:
-        return torch.matmul(left, right)  # looked up at each call: while calflops counts, it is calflops' own
+        # torch.matmul is looked up at each call: while calflops counts, it is calflops' own. That multiplies the left
+        # shape by the right's last dimension, and so needs the left one as broad as the product is.
+        if right.ndim > left.ndim >= _MATRIX:
+            left = left.expand(*right.shape[: right.ndim - left.ndim], *left.shape)
+        return torch.matmul(left, right)
+
+    def einsum(equation: str, *operands: Any) -> Any:
+        made = _as_matmul(equation.replace(" ", ""), *operands) if len(operands) == _MATRIX else None
+        return plain_einsum(equation, *operands) if made is None else made
 
     def baddbmm(added: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
         return plain_bmm(batch1, batch2) * alpha + added * beta  # which calflops wraps, and must not see twice
@@ -123,6 +134,30 @@ def _respell() -> None:
 
     torch.bmm = torch.Tensor.bmm = torch.Tensor.__matmul__ = matmul
     torch.baddbmm, torch.Tensor.baddbmm = baddbmm, tensor_baddbmm
+    torch.einsum = einsum
+
+
+def _as_matmul(equation: str, left: Any, right: Any) -> Any:
+    """An einsum of two tensors as one batched `torch.matmul`; None where it is not one."""
+    import torch
+
+    inputs, _, output = equation.partition("->")
+    first, _, second = inputs.partition(",")
+    shared = set(first) & set(second)
+    batch = [label for label in output if label in shared]
+    rows, columns = ([label for label in output if label in own and label not in shared] for own in (first, second))
+    inner = [label for label in first if label in shared and label not in output]
+    plain = len(set(first)) == len(first) and len(set(second)) == len(second) and "." not in equation
+    if not plain or {*batch, *rows, *inner} != set(first) or {*batch, *columns, *inner} != set(second):
+        return None
+    size = dict(zip(first + second, (*left.shape, *right.shape), strict=True))
+    shape = [size[label] for label in batch]
+    one = left.permute([first.index(label) for label in (*batch, *rows, *inner)])
+    two = right.permute([second.index(label) for label in (*batch, *inner, *columns)])
+    depth = prod(size[label] for label in inner)
+    product = torch.matmul(one.reshape(*shape, -1, depth), two.reshape(*shape, depth, -1))
+    made = [*batch, *rows, *columns]
+    return product.reshape([size[label] for label in made]).permute([made.index(label) for label in output])
 
 
 def _counter(twin: Any) -> Any:

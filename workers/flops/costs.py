@@ -111,9 +111,8 @@ def _closed_form(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
 def _cost(drawing: _Drawing, shape: Shape, dispatched: Passes | None, estimates: FlopsEstimates) -> InferenceCost:
     sizes, compute = drawing.sizes, memory.compute_dtype(shape.precision)
     cached, reason = _attempt(lambda: _cache_mb(dispatched, drawing, shape))
-    doubt = "its passes cost too unevenly to be summed from a few" if dispatched and not dispatched.exact else None
     return InferenceCost(
-        flops=verdict(estimates, precision=compute, doubt=doubt),
+        flops=verdict(estimates, precision=compute, doubt=_doubt(drawing, dispatched)),
         estimates=estimates,
         parameters=sizes.parameters,
         active_parameters=sizes.active,
@@ -126,6 +125,15 @@ def _cost(drawing: _Drawing, shape: Shape, dispatched: Passes | None, estimates:
         / _MB,
         decode_cache_read_mb=cached[1] if cached else None,
     )
+
+
+def _doubt(drawing: _Drawing, dispatched: Passes | None) -> str | None:
+    """Why the dispatcher's count is not to be relied on; None where it is."""
+    if dispatched is not None and not dispatched.exact:
+        return "its decode passes cost too unevenly to be summed from a few of them"
+    if getattr(drawing.read.text, "use_cache", True) is False:
+        return "its config has use_cache: false, with which `generate` makes no cached passes unless told to"
+    return None
 
 
 def _cache_mb(dispatched: Passes | None, drawing: _Drawing, shape: Shape) -> tuple[float, float | None]:

@@ -58,7 +58,7 @@ PEAKS: dict[str, Peak] = {
     "Tesla V100-SXM2-32GB": _tera(_V100_SHEET, 900, fp32=15.7, fp16=125),
     "Tesla V100-PCIE-16GB": _tera(_V100_SHEET, 900, fp32=14, fp16=112),
     "Tesla V100-PCIE-32GB": _tera(_V100_SHEET, 900, fp32=14, fp16=112),
-    "Tesla T4": _tera("NVIDIA T4 Tensor Core GPU datasheet", 300, fp32=8.1, fp16=65, int8=130),
+    "Tesla T4": _tera("NVIDIA Turing GPU Architecture whitepaper", 320, fp32=8.1, fp16=65, int8=130),
     "NVIDIA A10": _tera("NVIDIA A10 Tensor Core GPU datasheet", 600, fp32=31.2, tf32=62.5, half=125, int8=250),
     "NVIDIA A30": _tera("NVIDIA A30 Tensor Core GPU datasheet", 933, fp32=10.3, tf32=82, half=165, int8=330),
     "NVIDIA A40": _tera("NVIDIA A40 datasheet", 696, fp32=37.4, tf32=74.8, half=149.7, int8=299.3),
