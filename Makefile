@@ -22,7 +22,7 @@ clean:
 
 .venv/program: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable '.[quantised,report]'
+	$(INSTALL) --editable '.[quantised]'
 	touch $@
 
 .venv/developer: pyproject.toml constraints.txt

@@ -13,6 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+_LOG_COLUMNS = 160
+
 COMMANDS = {
     "estimate": ("orchestrator.estimate", "cost an inference before anyone rents a GPU"),
     "plan": ("orchestrator.plan_command", "every cell of a sweep, before it runs"),
@@ -46,7 +48,8 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable
     from orchestrator.store import StoreError
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    console = Console()
+    # A log has no width of its own, and rich would take it for 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else _LOG_COLUMNS)
     try:
         finished = sweep.run(
             config.load(path),
