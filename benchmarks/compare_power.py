@@ -14,7 +14,7 @@ import numpy as np
 
 from orchestrator.compare.figures import FACETS, FACTS, FIGURES, STATED
 from orchestrator.compare.gate import gate
-from orchestrator.compare.history import history
+from orchestrator.compare.history import history, night_noise
 from orchestrator.compare.night import CellNight, Night, Sample
 from orchestrator.compare.rules import Rules
 from orchestrator.compare.verdicts import CellRef, NightInfo
@@ -52,13 +52,16 @@ class Rates:
     """That name its night."""
 
 
-def gate_rates(rng: np.random.Generator, *, nights: int, loss: float, world: World | None = None) -> Rates:
-    """Nights against the night before; the first cell loses `loss` of its first figure."""
+def gate_rates(
+    rng: np.random.Generator, *, nights: int, loss: float, world: World | None = None, earlier: int = 0
+) -> Rates:
+    """Nights against the night before; the first cell loses `loss` of its first figure. `earlier`: as `--nights`."""
     world = world or World()
     sd = _noise(rng, world)
+    learnt = night_noise([_night(rng, world, sd) for _ in range(earlier)], ()) if earlier else None
     alarms = findings = found = 0
     for _ in range(nights):
-        report = gate(_night(rng, world, sd), _night(rng, world, sd, loss), Rules(threshold=0.05))
+        report = gate(_night(rng, world, sd), _night(rng, world, sd, loss), Rules(threshold=0.05), learnt)
         told = [c for c in report.comparisons if c.verdict != "no difference"]
         false = [c for c in told if loss == 0 or c.cell.cell_id != "0" or c.figure != NAMES[0]]
         alarms += any(c.regression for c in false)
@@ -151,6 +154,7 @@ def _harder(rng: np.random.Generator, many: int) -> None:
     }
     for title, world in worlds.items():
         _print(f"gate, 8 % loss, {title}", gate_rates(rng, nights=many, loss=0.08, world=world))
+        _print("  with --nights, 10 of them", gate_rates(rng, nights=many, loss=0.08, world=world, earlier=10))
         _print(f"history, 8 % loss, {title}", history_rates(rng, histories=many // 4, loss=0.08, world=world))
 
 

@@ -167,13 +167,13 @@ def _notes(comparisons: list[Comparison], nights: Mapping[str, NightNoise] | Non
     notes = []
     for figure in FIGURES if not nights else ():
         found = [c for c in comparisons if c.figure == figure.name and c.ratio and c.noise]
-        if len(found) < 10:  # too few to have a scatter
+        if len(found) < 50:  # fewer scatter this far by chance
             continue
         change = np.log(np.array([c.ratio for c in found], float))
         repeats = np.array([(c.baseline_repeats, c.candidate_repeats) for c in found], float)
         expected = np.array([c.noise for c in found], float) * np.sqrt((1 / repeats).sum(axis=1))
         scatter = float(np.median(np.abs(change - np.median(change)) / expected)) / 0.6745  # a normal's median
-        if scatter > 1.5:
+        if scatter > 1.25:
             notes.append(
                 f"{figure.name}: cells scatter {scatter:.1f} times as far as their repeats explain: nights add "
                 "noise of their own, or much has changed; `--nights DIR` with earlier nights tells which"

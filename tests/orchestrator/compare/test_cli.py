@@ -239,8 +239,8 @@ def test_changed_flops_and_perplexity_are_facts_that_fail_nothing(
 def test_cells_that_scatter_more_than_their_repeats_explain_raise_a_doubt(
     write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shaken = {i: {"ttft_s": float(np.exp(0.05 * rng.normal()))} for i in range(40)}
-    a, b = write("a", night(rng, range(40))), write("b", night(rng, range(40), slow=shaken))
+    shaken = {i: {"ttft_s": float(np.exp(0.05 * rng.normal()))} for i in range(60)}
+    a, b = write("a", night(rng, range(60))), write("b", night(rng, range(60), slow=shaken))
     _, report = compared(capsys, a, b)
 
     (note,) = report["notes"]

@@ -34,7 +34,7 @@ def test_the_gate_finds_an_eight_percent_loss_and_hardly_ever_cries_wolf(power: 
 
 @pytest.mark.slow
 def test_history_finds_a_four_percent_loss_by_its_fifth_night_and_hardly_ever_cries_wolf(power: ModuleType) -> None:
-    rates = power.history_rates(np.random.default_rng(2), histories=80, loss=0.04)
+    rates = power.history_rates(np.random.default_rng(2), histories=60, loss=0.04)
 
     assert rates.found >= 0.90
     assert rates.right_night >= 0.90
@@ -42,6 +42,8 @@ def test_history_finds_a_four_percent_loss_by_its_fifth_night_and_hardly_ever_cr
 
 
 def test_noise_that_nights_add_is_not_taken_for_changes_by_history(power: ModuleType) -> None:
-    rates = power.history_rates(np.random.default_rng(3), histories=25, loss=0.0, world=power.World(night=0.02))
+    rates = power.history_rates(
+        np.random.default_rng(3), histories=25, loss=0.0, world=power.World(cells=40, night=0.02)
+    )
 
     assert rates.false_findings <= 0.04
