@@ -137,6 +137,8 @@ class AggregatedResult(Record):
     """Tries made over all repeats."""
     load_s: NonNegativeFloat | None = None
     """Longest load of the model over ranks and repeats. Unit: s."""
+    attention_used: str | None = None
+    """Attention implementation that ran; differs from the one asked for where a model lacks that."""
     prior_runs: NonNegativeInt | None = None
     """Most runs that a process had done before one of these."""
     compute_metrics: ComputeMetrics = ComputeMetrics()

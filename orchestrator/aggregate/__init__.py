@@ -79,6 +79,7 @@ def _figures(
     mean_power_w = joules.gpu_energy_j / joules.duration_s if joules.gpu_energy_j and joules.duration_s else None
     return {
         "load_s": max(rank.load_s for rank in every),
+        "attention_used": every[0].attention_used,
         "prior_runs": max(rank.prior_runs for rank in every),
         "compute_metrics": flops,
         "inference_metrics": tokens,

@@ -62,7 +62,7 @@ def test_a_plain_kind_has_one_type_throughout(precision: Precision, dtype: str) 
 
 
 QUANTISED = {
-    "int8-bnb": ("int8", "int8", "bitsandbytes LLM.int8", "Linear8bitLt:int8"),
+    "int8-bnb": ("int8", "bf16", "bitsandbytes LLM.int8", "Linear8bitLt:int8"),
     "int4-bnb": ("int4", "bf16", "bitsandbytes nf4", "Linear4bit:int4"),
     "int8-torchao": ("int8", "bf16", "torchao int8 weight-only", "Linear:int8"),
     "fp8-torchao": ("fp8", "bf16", "torchao fp8 weight-only", "Linear:fp8"),

@@ -80,8 +80,10 @@ def _compute_type(module: Any, weight: Any, activations: Dtype) -> Dtype:
     """The type that a layer's products are computed in."""
     if type(weight).__name__ == "Params4bit":  # dequantised to compute_dtype block by block
         return _PLAIN.get(module.compute_dtype, activations)
-    if type(weight).__name__ == "Int8Params":  # LLM.int8(): int8 x int8 -> int32, outlier columns in 16 bits
-        return "int8"
+    if type(weight).__name__ == "Int8Params":
+        # By convention (docs/flops.md), BitsAndBytes counts as 16 bits. LLM.int8() does multiply int8 x int8 where the
+        # device has that, but its outlier columns, and all of it elsewhere, run in 16: the full type promises nothing.
+        return activations
     if hasattr(weight, "qdata"):  # torchao: dequantised to the activations' type unless those are quantised too
         return stored_type(weight) if getattr(weight, "act_quant_kwargs", None) is not None else activations
     if weight.dtype == torch.float32 and weight.is_cuda and torch.backends.cuda.matmul.allow_tf32:
