@@ -3,8 +3,8 @@
 A card rests at 60 W, works at 350 W for as long as the window lasts, and rests again; its energy counter steps every
 100 ms, at a phase that the window does not know. The cards are SIMULATED (`tests/nvml_sim`): a C library that
 unmodified pynvml loads, so both meters read the very same counters and the truth is known exactly. Real cards have
-noise and falling power beside, which no such table shows. For each window length and meter: the mean of |error|, the bias, how
-often the truth lay within the stated uncertainty (zeus states none), and what the window cost beyond its length.
+noise and falling power beside, which no such table shows. For each window length and meter: the mean of |error|, the
+bias, how often the truth lay within the stated uncertainty (zeus states none), and what it cost beyond its length.
 
     python benchmarks/energy_step.py                 # needs `cc` and the `bench` extra; takes about two minutes
     python benchmarks/energy_step.py --windows 100   # as many as the claim is about

@@ -26,6 +26,8 @@ from statistics import median
 
 BLOCK_S = 0.05
 """Two stretches at least this long must agree before the power counts as level. Unit: s."""
+BLOCK_ERROR = 0.05
+"""Nor may their power be less certain than this share, as where the counter is coarse or a reading came late."""
 LEVEL_W, LEVEL_SHARE = 2.0, 0.03
 """How far they may differ beyond what the steps' timing explains: W, and share of the power."""
 BUSY_VARIATION = 0.1
@@ -116,7 +118,7 @@ class Track:
         first, middle = ends
         last = len(self.steps) - 1
         (a, a_error), (b, b_error) = self._power(first, middle), self._power(middle, last)
-        if abs(a - b) > noise_w(max(a, b)) + a_error + b_error:
+        if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error):
             return None
         first = self._extend(first)
         power, error = self._power(first, last)
@@ -132,10 +134,13 @@ class Track:
         return Level(power_w=power, uncertainty_w=error + abs(power - was), steps=tuple(self.steps[max(0, last - 1) :]))
 
     def _two_blocks(self) -> tuple[int, int] | None:
-        """Indices where the last two stretches of at least `BLOCK_S` begin."""
+        """Indices where the last two stretches begin that are long enough to tell their power."""
         ends, right = [], len(self.steps) - 1
         for i in range(right - 1, -1, -1):
-            if self.steps[right].at_s - self.steps[i].at_s >= BLOCK_S:
+            if self.steps[right].at_s - self.steps[i].at_s < BLOCK_S:
+                continue
+            power, error = self._power(i, right)
+            if error <= max(2 * LEVEL_W, BLOCK_ERROR * power):
                 ends.append(i)
                 right = i
             if len(ends) == 2:
@@ -147,7 +152,7 @@ class Track:
         last = len(self.steps) - 1
         for i in range(first - 1, -1, -1):
             (a, a_error), (b, b_error) = self._power(i, i + 1), self._power(i + 1, last)
-            if abs(a - b) > noise_w(max(a, b)) + a_error + b_error:
+            if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error):
                 break
             first = i
         return first

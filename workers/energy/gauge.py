@@ -113,7 +113,7 @@ class CounterGauge:
                 self._fault = "counter_stalled"
             return waited_s > PATIENCE_S
         period = period_s([self._track]) or PATIENCE_S
-        if waited_s > max(PATIENCE_PERIODS * period, PATIENCE_S / 3):
+        if waited_s > max(PATIENCE_PERIODS * period, PATIENCE_S / 2):
             return True
         level = self._track.level()
         return level is not None and (self._rested_w is None or level.power_w < 1.25 * self._rested_w + 5)

@@ -253,7 +253,9 @@ def test_a_short_window_is_flagged(machine: Any) -> None:
 def test_a_card_whose_power_moves_before_the_window_is_flagged(machine: Any) -> None:
     found, truth = machine.run(
         """
-sim[0].power(660, ramp_s=2)
+at = time.monotonic_ns()
+for k in range(20):
+    sim[0].power(20 * 1.35**k, at_ns=at + k * 100_000_000)
 meter = EnergyMeter([sim.uuid(0)])
 meter.begin(); start = sim[0].power(350); time.sleep(0.3); end = sim[0].power(60)
 energy = meter.end()

@@ -63,7 +63,9 @@ def test_a_card_that_does_not_rest_gets_no_baseline(machine: Any) -> None:
     assert (
         machine.run(
             """
-sim[0].power(660, ramp_s=2)
+at = time.monotonic_ns()
+for k in range(20):
+    sim[0].power(20 * 1.35**k, at_ns=at + k * 100_000_000)
 answer = list(EnergyMeter([sim.uuid(0)]).measure_idle(0.3))
 """
         )
