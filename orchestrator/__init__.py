@@ -9,15 +9,15 @@ results.results, results.raw                   # Arrow; also .to_pandas() and .t
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from orchestrator.load import Results
+# Imported here, not where it is called: importing the module `load` later would put it in the function's place.
+from orchestrator.load import Results, load
 
 __all__ = ["load", "run"]
 
 
-def run(sweep: str | Path | Mapping[str, Any], *, fresh: bool = False, retry_failed: bool = False) -> "Results":
+def run(sweep: str | Path | Mapping[str, Any], *, fresh: bool = False, retry_failed: bool = False) -> Results:
     """Run a sweep (or what is left of it) and return its results. Failed cells are rows, not exceptions.
 
     Args:
@@ -33,22 +33,10 @@ def run(sweep: str | Path | Mapping[str, Any], *, fresh: bool = False, retry_fai
 
     from orchestrator import config
     from orchestrator import sweep as flow
-    from orchestrator.load import load as load_results
 
     if isinstance(sweep, Mapping):
         folder, checked = Path.cwd(), config.from_mapping(sweep)
     else:
         folder, checked = Path(sweep).parent, config.load(Path(sweep))
     finished = flow.run(checked, folder=folder, console=Console(), fresh=fresh, retry_failed=retry_failed)
-    return load_results(finished.out)
-
-
-def load(path: str | Path) -> "Results":
-    """The results at `path`: a results folder or its results.parquet; local, `s3://...` or `gs://...`.
-
-    Raises:
-        orchestrator.load.LoadError: There is nothing readable.
-    """
-    from orchestrator.load import load as load_results
-
-    return load_results(path)
+    return load(finished.out)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
+import orchestrator
 from orchestrator import columns
 from orchestrator.load import LoadError, folders, load
 from orchestrator.results import AggregatedResult, RawRow
@@ -125,6 +126,11 @@ def test_results_load_from_a_bucket(bucket: SimpleNamespace, results: Path) -> N
     assert load(f"s3://nights/history/monday{query}").raw.num_rows == 0
     with pytest.raises(LoadError, match="no such folder"):
         load(f"s3://nights/history/tuesday{query}")
+
+
+def test_load_stays_a_function_of_the_package_however_often_it_is_called(results: Path) -> None:
+    for _ in range(2):
+        assert orchestrator.load(results).results.num_rows == 0
 
 
 def test_importing_load_brings_neither_torch_nor_pyarrow() -> None:
