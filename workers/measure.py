@@ -8,7 +8,7 @@ import torch
 
 from workers import environment, memory, prompts, ranks
 from workers.compute import compute_metrics
-from workers.energy import EnergyMeter
+from workers.energy import EnergyMeter, idle
 from workers.errors import PromptError, UnsupportedError, is_out_of_memory
 from workers.latency import inference_metrics
 from workers.model import (
@@ -90,7 +90,8 @@ class Measurer:
         gpus = memory.gpus_of(loaded.model)
         synchronize = partial(_synchronize, gpus)
         meter = self._meter(gpus)
-        meter.measure_idle()  # the model is loaded and nothing runs yet
+        # The model is loaded and nothing runs yet. Another model holds other memory at rest: asked anew.
+        meter.measure_idle(max_age_s=idle.MAX_AGE_S if reused else 0.0)
         batch = _prompts(cell, loaded, texts, rank)
         generator = Generator(loaded, batch, output_tokens=cell.output_tokens, options=cell.generate)
         torch.manual_seed(run.repeat)  # for cells that sample; greedy ones draw nothing
