@@ -58,10 +58,11 @@ class Reply(NamedTuple):
 class MeasuringActor:
     """One process of a gang (of one, mostly)."""
 
+    _gang: Gang | None = None  # Ray asks for the name of an actor also where `__init__` could not be called
+
     def __init__(self, make: Callable[[], Measures], rank: int, world_size: int, tensor_parallel: int) -> None:
         self._make = make
         self._rank = rank
-        self._gang: Gang | None = None
         if world_size > 1:
             ip = ray.util.get_node_ip_address()
             self._gang = Gang(rank=rank, world_size=world_size, tensor_parallel=tensor_parallel, ip=ip)

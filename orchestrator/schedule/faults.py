@@ -1,5 +1,6 @@
 """What Ray raises -> how a run ended. What each fault looks like was tried on Ray 2.60 (ARCHITECTURE.md)."""
 
+import re
 import socket
 
 from ray import exceptions
@@ -22,6 +23,8 @@ _LOST = (
     exceptions.RaySystemError,
 )
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
 
 def failure(run: Run, error: Exception, *, host: str | None, attempt: int, rank: int | None = None) -> ProcessFailure:
     """The typed failure for what `ray.get` raised."""
@@ -37,7 +40,7 @@ def failure(run: Run, error: Exception, *, host: str | None, attempt: int, rank:
         rank=rank,
         status=status,
         error_type=kind,
-        error_message=first_line(error),
+        error_message=in_a_line(error),
         traceback=redact(str(error)),
         host=host,
         attempt=attempt,
@@ -70,7 +73,10 @@ def untried(run: Run, reason: str, *, error_type: str = "Impossible") -> Process
     )
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, without its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return redact(lines[0]) if lines else type(error).__name__
+def in_a_line(error: Exception) -> str:
+    """What an error says: its first line, or the last where that line only opens a worker's traceback."""
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    is_traceback = isinstance(error, exceptions.RayTaskError) or "creation task" in lines[0]
+    return redact(lines[-1 if is_traceback else 0])

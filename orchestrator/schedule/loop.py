@@ -94,17 +94,23 @@ class Loop:
                 worker.close()
 
     def _open_workers(self) -> None:
-        """Open workers where there is room, the largest kind first, while there are more runs than workers to come.
+        """Open workers where there is room, while there are more runs than workers to come."""
+        while self._preparation.may_measure and self._open_one():
+            pass
+
+    def _open_one(self) -> bool:
+        """Open a worker of the kind that needs one most and finds room; returns whether one did.
 
         Workers that are idle were offered every run a moment ago, and can do none of those left where they are.
         """
-        if not self._preparation.may_measure:
-            return
-        for kind, runs in self._backlog.kinds().items():
-            coming = sum(worker.kind == kind and not worker.busy and not worker.idle for worker in self._workers)
-            while coming < runs and (nodes := self._cluster.place(kind, self._avoided)):
+        workers = Counter(worker.kind for worker in self._workers)
+        coming = Counter(worker.kind for worker in self._workers if not worker.busy and not worker.idle)
+        runs = self._backlog.kinds()
+        for kind in self._backlog.by_need(workers):
+            if coming[kind] < runs[kind] and (nodes := self._cluster.place(kind, self._avoided)):
                 self._workers.append(Worker(kind, nodes, self._cluster, self._equipment))
-                coming += 1
+                return True
+        return False
 
     def _feed(self) -> None:
         """Give each idle worker its next run; close those whose kind has none left, for others may need the room."""
@@ -112,12 +118,7 @@ class Loop:
             if _on(worker, self._cluster.set_aside):
                 self._close(worker)
                 continue
-            run = self._backlog.take(
-                worker.kind,
-                loaded=worker.loaded,
-                workers=sum(other.kind == worker.kind for other in self._workers),
-                fits=partial(self._fits, worker),
-            )
+            run = self._backlog.take(worker.kind, loaded=worker.loaded, fits=partial(self._fits, worker))
             if run is not None:
                 cost, reason = self._preparation.cost(run)
                 attempt = len(self._earlier[run.key]) + 1
@@ -225,9 +226,9 @@ class Loop:
         busy = worker.busy
         self._close(worker)
         if busy is None:
-            log.warning("a process could not start on %s: %s", node.host, faults.first_line(error))
+            log.warning("a process could not start on %s: %s", node.host, faults.in_a_line(error))
             self._blame.did_not_start(node.id)
-            yield from self._judge(node, faults.first_line(error))
+            yield from self._judge(node, faults.in_a_line(error))
             return
         failure = faults.failure(busy.run, error, host=node.host, attempt=busy.attempt, rank=rank)
         delivered = worker.finish()[0]

@@ -1,0 +1,170 @@
+"""Faults for real: processes that die, hang, run out of memory or raise the unspeakable, on a real Ray."""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from equipment import StandIn, broken, gone, lines, not_estimated, sweep, until
+
+from orchestrator import plan, schedule
+from workers.records import Outcome
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+Act = dict[str, Any]
+
+
+def made(acts: Iterable[Act], *, meanwhile: Callable[[], None] = lambda: None, **settings: Any) -> list[Outcome]:
+    """Run a cell for each act; the outcomes in the order of the acts. `meanwhile` goes on beside it."""
+    asked = sweep(acts, **settings)
+    runs = plan.runs(plan.expand(asked), asked)
+    beside = threading.Thread(target=meanwhile)
+    beside.start()
+    cluster = schedule.connect(asked)
+    outcomes = list(schedule.run(runs, asked, cluster, make=StandIn, estimate=not_estimated))
+    beside.join()
+    by_key = {outcome.run.key: outcome for outcome in outcomes}
+    assert len(by_key) == len(outcomes) == len(runs)
+    return [by_key[run.key] for run in runs]
+
+
+def statuses(outcomes: Iterable[Outcome]) -> list[str]:
+    return [outcome.status for outcome in outcomes]
+
+
+class Faulty(NamedTuple):
+    """One sweep of cells that go wrong each in its way, one after the other in processes that are reused if fit."""
+
+    outcomes: dict[str, Outcome]
+    tries: dict[str, list[int]]
+
+
+@pytest.fixture(scope="module")
+def faulty(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Faulty:
+    folder = tmp_path_factory.mktemp("faulty")
+    acts: dict[str, Act] = {
+        "good": {},
+        "unpicklable": {"raises": "no way", "unpicklable": True},
+        "oom": {"raises": "CUDA out of memory. Tried to allocate 2.00 GiB"},
+        "killed once": {"kills": str(folder / "killed")},
+        "crashes": {"exits": 3},
+        "gpu lost": {"raises": "CUDA error: unspecified launch failure"},
+        "last": {},
+    }
+    logged = [act | {"log": str(folder / name)} for name, act in acts.items()]
+    outcomes = made(logged, max_attempts=2, max_node_failures=2, placement={"exclusive_node": True})
+    tries = {name: [int(pid) for _, _, pid, _ in lines(folder / name)] for name in acts}
+    return Faulty(dict(zip(acts, outcomes, strict=True)), tries)
+
+
+def test_a_killed_process_is_tried_again_and_the_first_try_is_kept(faulty: Faulty) -> None:
+    outcome = faulty.outcomes["killed once"]
+    assert outcome.status == "ok"
+    assert [failure.status for failure in outcome.earlier_failures] == ["lost"]
+    assert outcome.earlier_failures[0].error_type == "ActorDiedError"
+    assert len(set(faulty.tries["killed once"])) == 2
+
+
+def test_a_cell_that_ends_every_process_is_lost_after_the_bound(faulty: Faulty) -> None:
+    outcome = faulty.outcomes["crashes"]
+    assert outcome.failure is not None
+    assert (outcome.status, outcome.failure.attempt) == ("lost", 2)
+    assert [failure.attempt for failure in outcome.earlier_failures] == [1]
+    assert len(faulty.tries["crashes"]) == 2
+
+
+def test_the_only_node_is_not_set_aside_for_cells_that_end_every_process(faulty: Faulty) -> None:
+    assert faulty.outcomes["last"].status == "ok"
+
+
+def test_an_exception_that_cannot_be_pickled_comes_back_as_a_failure(faulty: Faulty) -> None:
+    failure = faulty.outcomes["unpicklable"].failure
+    assert failure is not None
+    assert (failure.status, failure.error_type, failure.error_message) == ("failed", "Unpicklable", "no way!")
+    assert "equipment.py" in str(failure.traceback)
+
+
+def test_out_of_memory_is_not_tried_again(faulty: Faulty) -> None:
+    assert faulty.outcomes["oom"].status == "oom"
+    assert len(faulty.tries["oom"]) == 1
+
+
+def test_a_process_goes_on_after_a_cell_that_failed(faulty: Faulty) -> None:
+    assert faulty.tries["good"] == faulty.tries["unpicklable"] == faulty.tries["oom"]
+
+
+def test_a_lost_gpu_is_tried_again_in_another_process_and_its_own_takes_nothing_more(faulty: Faulty) -> None:
+    assert faulty.outcomes["gpu lost"].status == "lost"
+    assert len(set(faulty.tries["gpu lost"])) == 2
+    assert not set(faulty.tries["gpu lost"]) & set(faulty.tries["last"])
+
+
+def test_processes_that_cannot_start_end_the_sweep_with_the_node_and_the_reason() -> None:
+    asked = sweep([{}, {}], max_node_failures=2)
+    runs = plan.runs(plan.expand(asked), asked)
+    stream = schedule.run(runs, asked, schedule.connect(asked), make=broken, estimate=not_estimated)
+    for outcome in stream:
+        assert outcome.failure is not None
+        assert (outcome.status, outcome.failure.error_type) == ("skipped", "NoRoom")
+        assert "libcudart.so.13 is missing" in outcome.failure.error_message
+
+
+def test_a_process_killed_from_outside_without_further_attempts_is_lost_and_the_others_are_ok(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def kill() -> None:
+        until(lambda: lines(log))
+        os.kill(int(lines(log)[0][2]), signal.SIGKILL)
+
+    outcomes = made([{"log": str(log), "sleep_s": 600}, {}], meanwhile=kill, max_attempts=1)
+    assert statuses(outcomes) == ["lost", "ok"]
+    assert outcomes[0].failure is not None
+    assert outcomes[0].failure.attempt == 1
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["asleep", "SIGSTOP"])
+def test_a_hung_run_times_out_its_process_is_gone_and_its_slot_is_used_again(tmp_path: Path, stopped: bool) -> None:
+    log = tmp_path / "log"
+
+    def stop() -> None:
+        until(lambda: lines(log))
+        if stopped:
+            os.kill(int(lines(log)[0][2]), signal.SIGSTOP)
+
+    # One process has the whole cluster for itself: the second can only run where the first has made room.
+    hung, after = made(
+        [{"log": str(log), "sleep_s": 600}, {"log": str(log)}], meanwhile=stop, timeout_s=3,
+        placement={"exclusive_node": True},
+    )  # fmt: skip
+    assert statuses([hung, after]) == ["timeout", "ok"]
+    until(lambda: gone(int(lines(log)[0][2])))
+    assert after.results[0].pid == int(lines(log)[1][2])
+
+
+def test_a_rank_that_dies_ends_its_gang_and_the_run_is_tried_again(tmp_path: Path) -> None:
+    log, killed = tmp_path / "log", tmp_path / "killed"
+    act = {"log": str(log), "kills": str(killed), "on_rank": 1}
+    (outcome,) = made([act], axes={"processes": 2, "batch_size": 2}, timeout_s=600)
+    assert outcome.status == "ok"
+    assert [result.rank for result in outcome.results] == [0, 1]
+    assert [failure.status for failure in outcome.earlier_failures] == ["lost"]
+    assert Counter(rank for _, rank, _, _ in lines(log)) == {"0": 2, "1": 2}
+    first_try = [int(pid) for _, _, pid, _ in lines(log)[:2]]
+    until(lambda: all(map(gone, first_try)))
+
+
+def test_a_loop_that_is_told_to_stop_yields_what_is_delivered_and_kills_the_rest(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    asked = sweep([{"log": str(log)}, {"log": str(log), "sleep_s": 600}])
+    runs = plan.runs(plan.expand(asked), asked)
+    stream = schedule.run(
+        runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated,
+        stop=lambda: len(lines(log)) == 2,
+    )  # fmt: skip
+    assert [outcome.run.key for outcome in stream] in ([runs[0].key], [])
+    until(lambda: all(gone(int(pid)) for _, _, pid, _ in lines(log)))
