@@ -5,6 +5,7 @@ could not be kept; 130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
+import difflib
 import os
 import shlex
 import sys
@@ -35,7 +36,13 @@ def main(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
     """
     if argv and argv[0] in COMMANDS:
         return int(import_module(COMMANDS[argv[0]][0]).main(list(argv[1:])))
-    arguments = _arguments(argv)
+    if argv and not Path(argv[0]).exists() and (near := difflib.get_close_matches(argv[0], COMMANDS, n=1)):
+        return _stop(f"{argv[0]}: neither a file nor a command; did you mean {near[0]!r}?", 2)
+    parser = _parser()
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    arguments = parser.parse_args(argv)
     return _sweep(arguments.sweep, fresh=arguments.fresh, retry_failed=arguments.retry_failed, **equipment)
 
 
@@ -72,18 +79,19 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable
     return finished.exit_code
 
 
-def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {word:<10}{what}" for word, (_, what) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator",
+        usage="%(prog)s SWEEP.yaml [--fresh] [--retry-failed]\n       %(prog)s COMMAND ...",
         description="Run a sweep file. Started again, the same command goes on where it stopped.",
         epilog=f"other commands (each with --help):\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sweep", type=Path, help="the sweep file (YAML)")
+    parser.add_argument("sweep", metavar="SWEEP.yaml", type=Path, help="the sweep file (YAML)")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before, and start over")
     parser.add_argument("--retry-failed", action="store_true", help="measure failed runs again")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _command(path: Path, *, retry_failed: bool) -> str:

@@ -20,7 +20,10 @@ _MARKS = {"ok": "ok", "missing": "-", "broken": "BROKEN"}
 
 def main(argv: Sequence[str]) -> int:
     """Print the findings; exit 1 where a sweep could not run."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator doctor", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator doctor",
+        description="What works here, what a sweep would miss, and how to mend it.",
+    )
     parser.add_argument("--out", type=Path, default=Path("results"), help="where results would go (default: results)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)

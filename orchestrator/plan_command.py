@@ -87,7 +87,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m orchestrator plan", description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator plan",
+        description="Every cell of a sweep with what it needs and will cost, before it runs. Starts nothing.",
+    )
     parser.add_argument("sweep", type=Path, help="the sweep file (YAML)")
     parser.add_argument("--card", choices=CARDS, help="the card it will run on, where the sweep does not pin one")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -181,7 +184,9 @@ def _lines(planned: Plan) -> Iterator[str]:
     marks = {reason: f"[{n}]" for n, reason in enumerate(dict.fromkeys(c.reason for c in planned.cells if c.reason), 1)}
     titles = [*varying, "GPUs", "GFLOP", "memory", "fits", "least time", "status"]
     yield ""
-    yield from _aligned([titles, *(_columns(cell, varying, planned.repeats, marks) for cell in planned.cells)])
+    rows = [titles, *(_columns(cell, varying, planned.repeats, marks) for cell in planned.cells)]
+    told = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]  # why it is not told, is below
+    yield from _aligned(told)
     yield ""
     yield from (f"{mark} {reason}" for reason, mark in marks.items())
     yield from _footnotes(planned)
@@ -191,11 +196,16 @@ def _headline(planned: Plan) -> str:
     counts = {status: sum(cell.status == status for cell in planned.cells) for status in ("to do", "done", "skipped")}
     said = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
     excluded = f"; {planned.excluded:,} points excluded" if planned.excluded else ""
-    total = "" if planned.least_gpu_s is None else f", at least {_duration(planned.least_gpu_s)} of GPU time"
+    total = f", at least {_duration(planned.least_gpu_s)} of GPU time" if planned.least_gpu_s else ""
     return (
-        f"{planned.name}: {len(planned.cells):,} cells ({said}{excluded}) x {planned.repeats:,} repeats, "
-        f"{planned.runs_left:,} runs left{total}; results: {planned.out}"
+        f"{planned.name}: {_counted(len(planned.cells), 'cell')} ({said}{excluded}) x "
+        f"{_counted(planned.repeats, 'repeat')}, {_counted(planned.runs_left, 'run')} left{total}; "
+        f"results: {planned.out}"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _shared(cells: Sequence[PlannedCell]) -> tuple[dict[str, JsonValue], list[str]]:
@@ -211,7 +221,7 @@ def _columns(cell: PlannedCell, varying: Iterable[str], repeats: int, marks: Map
     partly = f" ({cell.repeats_done} of {repeats} done)" if 0 < cell.repeats_done < repeats else ""
     return [
         *(_said(cell.settings.get(name)) for name in varying),
-        f"{cell.gpus:g}",
+        f"{cell.gpus:g}" if cell.gpus else "-",
         "-" if cost.flops is None else f"{cost.flops.value / 1e9:,.3g} {cost.flops.confidence}",
         "-" if cost.memory_mb is None else f"{cost.memory_mb:,.0f} MB",
         {None: "-", True: "yes", False: "no"}[cost.fits],
@@ -222,8 +232,13 @@ def _columns(cell: PlannedCell, varying: Iterable[str], repeats: int, marks: Map
 
 def _footnotes(planned: Plan) -> Iterator[str]:
     """What the columns mean, and why there are dashes in them."""
-    yield "GFLOP: of one inference, with its confidence. Memory: weights and KV cache on each GPU, without activations."
-    yield "Least time: the card's roofline over warm-up and window, without loading."
+    costs = [cell.forecast for cell in planned.cells]
+    if any(cost.flops for cost in costs):
+        yield "GFLOP: of one inference, with its confidence."
+    if any(cost.memory_mb is not None for cost in costs):
+        yield "Memory: weights and KV cache of each process, without activations."
+    if any(cost.predicted_s is not None for cost in costs):
+        yield "Least time: the card's roofline over warm-up and window, without loading."
     if planned.each_card:
         yield "Each cell is measured on every type of card that the cluster has; one of them is counted here."
     if planned.journal_reason:
@@ -250,8 +265,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1e3:.3g} ms"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in columns, in plain text: rich takes seconds for 10,000 rows."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+def _aligned(columns: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as lines of plain text: rich takes seconds for 10,000 rows."""
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

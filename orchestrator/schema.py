@@ -20,6 +20,7 @@ def text() -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Print the schema."""
-    argparse.ArgumentParser(prog="python -m orchestrator schema", description=__doc__).parse_args(argv)
+    said = "Print the JSON Schema of the sweep file, by which editors complete and check it."
+    argparse.ArgumentParser(prog="python -m orchestrator schema", description=said).parse_args(argv)
     print(text(), end="")
     return 0

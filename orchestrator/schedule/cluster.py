@@ -4,6 +4,7 @@ The driver chooses each process's node itself. So it knows where a run was when 
 never asks Ray for what no node has (Ray would wait for it for ever).
 """
 
+import logging
 import math
 import os
 import time
@@ -183,6 +184,8 @@ def connect(sweep: SweepConfig) -> Cluster:
     """Join the cluster that RAY_ADDRESS or a `ray start` on this host names, or start one here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
+        # Ray warns at every start that its own default, token authentication, is on.
+        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
         ray.init(include_dashboard=False, log_to_driver=True, logging_level="warning")
     placement = sweep.placement
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0

@@ -130,3 +130,16 @@ def test_planning_loads_neither_torch_nor_ray(sweep: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "ray", "transformers"} & set(done.stderr.split())
+
+
+def test_a_column_without_figures_is_left_out_and_its_reason_stays(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.write_text(SWEEP.replace("repeats: 2", "device: cpu").replace("  - org/never-fetched\n", "")
+                     .replace("exclude: [{model: org/never-fetched, tensor_parallel: 4}]", ""))  # fmt: skip
+    assert plan_command.main([str(sweep)]) == 0
+    said = capsys.readouterr().out
+    assert "x 1 repeat, " in said
+    assert " ".join(said.splitlines()[3].split()) == "precision batch_size tensor_parallel GFLOP memory status"
+    assert "No fit or time for large: CPUs have no datasheet figures here." in said
+    assert "roofline" not in said
