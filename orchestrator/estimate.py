@@ -5,6 +5,7 @@ The figures are made in a process of their own (`python -m workers.flops`), beca
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -61,7 +62,13 @@ def _config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: a transformers config is a JSON object, not {type(config).__name__}")
-    return config
+    return {name: value for name, value in config.items() if _finite(value)}
+
+
+def _finite(value: Any) -> bool:
+    """Whether `value` holds no infinity: some configs bound time steps by one, which no product depends on."""
+    parts = value if isinstance(value, list) else [value]
+    return all(math.isfinite(part) for part in parts if isinstance(part, float))
 
 
 def ask(model: ModelSpec, shape: Shape) -> InferenceCost:
@@ -95,8 +102,12 @@ def flat(cost: InferenceCost) -> dict[str, Any]:
 
 def table(name: str, shape: Shape, cost: InferenceCost) -> Table:
     """The same figures for people."""
-    made = Table("", "figure", "how", title=f"One inference of {name}", caption=cost.flops.notes, caption_justify="left")
-    made.add_row("shape", f"{shape.batch_size} x ({shape.input_tokens} + {shape.output_tokens}) tokens", shape.precision)
+    made = Table(
+        "", "figure", "how", title=f"One inference of {name}", caption=cost.flops.notes, caption_justify="left"
+    )
+    made.add_row(
+        "shape", f"{shape.batch_size} x ({shape.input_tokens} + {shape.output_tokens}) tokens", shape.precision
+    )
     made.add_row(
         "FLOPs", _si(cost.flops.value, "FLOP"), f"{cost.flops.method}, {cost.flops.confidence}, {cost.flops.precision}"
     )

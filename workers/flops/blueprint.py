@@ -55,7 +55,9 @@ def sizes_of_twin(config: ModelConfig, model: Any) -> Sizes:
     chosen = _chosen_share(config)
     spared = sum(size * (1 - chosen(experts)) for _, size, experts in weights)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    linear = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head}
+    linear = {
+        id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head
+    }
     return Sizes(
         parameters=parameters,
         active=round(parameters - spared),

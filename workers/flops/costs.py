@@ -85,7 +85,9 @@ def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
         try:
             products, sizes = blueprint.of_config(read)
         except ValueError as error:
-            raise ModelLoadError(f"model {model.name!r}: neither can transformers build it ({no_twin}), nor {error}") from None
+            raise ModelLoadError(
+                f"model {model.name!r}: neither can transformers build it ({no_twin}), nor {error}"
+            ) from None
         return _Drawing(read=read, sizes=sizes, no_twin=no_twin, products=products)
     products, no_products = _attempt(lambda: blueprint.of_twin(read, twin.model))
     sizes = blueprint.sizes_of_twin(read, twin.model)

@@ -39,7 +39,11 @@ def _tera(source: str, bandwidth_gb: float, **tera: float) -> Peak:
     if half is not None:
         tera |= {"bf16": half, "fp16": half}
     return Peak.model_validate(
-        {"flops": {kind: value * 1e12 for kind, value in tera.items()}, "bandwidth": bandwidth_gb * 1e9, "source": source}
+        {
+            "flops": {kind: value * 1e12 for kind, value in tera.items()},
+            "bandwidth": bandwidth_gb * 1e9,
+            "source": source,
+        }
     )
 
 
@@ -105,9 +109,7 @@ def mfu(*, flops_per_second: float | None, compute: Dtype, cards: tuple[str, ...
     return _over(flops_per_second, cards, lambda found: found.flops.get(compute), f"for products in {compute}")
 
 
-def mbu(
-    *, read_bytes_per_pass: float | None, seconds_per_pass: float | None, cards: tuple[str, ...]
-) -> Utilisation:
+def mbu(*, read_bytes_per_pass: float | None, seconds_per_pass: float | None, cards: tuple[str, ...]) -> Utilisation:
     """Model bandwidth utilisation of decoding (Databricks, "LLM Inference Performance Engineering", 2023).
 
     Args:

@@ -16,7 +16,7 @@ SHAPE = Shape(batch_size=2, input_tokens=12, output_tokens=5, precision="fp32")
 """The prompt is longer than the tiny sliding windows, and short enough for seconds."""
 
 
-def model(config: PretrainedConfig, *, attention: str = "eager") -> torch.nn.Module:
+def model(config: PretrainedConfig, *, attention: str | None = "eager") -> torch.nn.Module:
     """A real model with random weights, every expert run on its own."""
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(

@@ -39,7 +39,7 @@ def test_at_most_one_architecture_in_twenty_is_low():
     ("model_type", "layout"),
     [
         ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
-        ("falcon", {"multi_query": False, "alibi": True, "parallel_attn": False}),
+        ("falcon", {"multi_query": False, "num_kv_heads": 4, "alibi": True, "parallel_attn": False}),
         ("opt", {"word_embed_proj_dim": 32}),
         ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}),
     ],

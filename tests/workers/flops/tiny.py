@@ -12,30 +12,54 @@ def _tiny(value: Any, names: str) -> None:
     FIELDS.update(dict.fromkeys(names.split(), value))
 
 
-_tiny(99, "vocab_size vocab_size_per_layer_input text_vocab_size decoder_vocab_size unpadded_vocab_size audio_vocab_size")
+_tiny(
+    99, "vocab_size vocab_size_per_layer_input text_vocab_size decoder_vocab_size unpadded_vocab_size audio_vocab_size"
+)
 _tiny(99, "pronunciation_vocab_size shape_vocab_size codebook_size n_token")
-_tiny(64, "hidden_size d_model n_embd dim word_embed_proj_dim embedding_size embedding_dim attention_hidden_size lru_width")
-_tiny(64, "hidden_size_global input_embedding_size output_embedding_size pronunciation_embed_dim shape_embed_dim emb_dim")
+_tiny(
+    64,
+    "hidden_size d_model n_embd dim word_embed_proj_dim embedding_size embedding_dim attention_hidden_size lru_width",
+)
+_tiny(
+    64, "hidden_size_global input_embedding_size output_embedding_size pronunciation_embed_dim shape_embed_dim emb_dim"
+)
 _tiny(64, "qk_hidden_size conv_dim hidden_dim mamba_intermediate_size cross_attention_hidden_size")
-_tiny(2, "num_hidden_layers n_layer n_layers decoder_layers encoder_layers num_decoder_layers num_encoder_layers num_blocks")
+_tiny(
+    2,
+    "num_hidden_layers n_layer n_layers decoder_layers encoder_layers num_decoder_layers num_encoder_layers num_blocks",
+)
 _tiny(2, "num_layers depth max_window_layers num_layers_per_stack")
 _tiny(4, "num_attention_heads n_head n_heads num_heads decoder_attention_heads encoder_attention_heads attention_heads")
-_tiny(4, "num_decoder_attention_heads num_encoder_attention_heads swa_num_attention_heads index_n_heads linear_num_heads")
+_tiny(
+    4, "num_decoder_attention_heads num_encoder_attention_heads swa_num_attention_heads index_n_heads linear_num_heads"
+)
 _tiny(4, "linear_num_value_heads mamba_num_heads num_query_groups")
 _tiny(2, "num_key_value_heads num_kv_heads swa_num_key_value_heads linear_num_key_heads num_global_key_value_heads")
-_tiny(16, "head_dim swa_head_dim attention_head_size dim_head linear_key_head_dim linear_value_head_dim linear_head_dim")
+_tiny(
+    16, "head_dim swa_head_dim attention_head_size dim_head linear_key_head_dim linear_value_head_dim linear_head_dim"
+)
 _tiny(16, "index_head_dim kv_channels d_head d_kv attention_head_dim global_head_dim swa_v_head_dim")
 _tiny(96, "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim ffn_hidden_size n_inner d_ff dff dim_ff d_inner")
 _tiny(96, "intermediate_size_mlp dense_intermediate_size feed_forward_size mlp_dim shared_intermediate_size")
-_tiny(32, "moe_intermediate_size expert_ffn_hidden_size shared_expert_intermediate_size shared_experts_intermediate_size")
+_tiny(
+    32, "moe_intermediate_size expert_ffn_hidden_size shared_expert_intermediate_size shared_experts_intermediate_size"
+)
 _tiny(32, "moe_shared_expert_intermediate_size router_hidden_size moe_shared_intermediate_size")
 _tiny(8, "num_experts num_local_experts n_routed_experts moe_num_experts num_moe_experts")
 _tiny(2, "num_experts_per_tok moe_topk moe_top_k moe_k num_experts_per_token top_k_experts moe_layer_freq_")
-_tiny(1, "n_group topk_group num_expert_group n_shared_experts num_shared_experts first_k_dense_replace moe_layer_start_index")
+_tiny(
+    1,
+    "n_group topk_group num_expert_group n_shared_experts num_shared_experts first_k_dense_replace moe_layer_start_index",
+)
 _tiny(1, "num_kv_shared_layers num_dense_layers n_groups mamba_n_groups mamba_ngroups")
-_tiny(16, "kv_lora_rank q_lora_rank qk_nope_head_dim v_head_dim qk_head_dim_ o_lora_rank laurel_rank adapter_rank hc_lowrank")
+_tiny(
+    16,
+    "kv_lora_rank q_lora_rank qk_nope_head_dim v_head_dim qk_head_dim_ o_lora_rank laurel_rank adapter_rank hc_lowrank",
+)
 _tiny(8, "qk_rope_head_dim rotary_dim d_rel gated_norm_rank hidden_size_per_layer_input ple_embed_dim")
-_tiny(256, "max_position_embeddings n_positions max_sequence_length max_seq_len n_ctx context_length max_target_positions")
+_tiny(
+    256, "max_position_embeddings n_positions max_sequence_length max_seq_len n_ctx context_length max_target_positions"
+)
 _tiny(256, "original_max_position_embeddings rel_extent")
 _tiny(8, "sliding_window attention_window_size sliding_window_size attention_chunk_size window_size local_attention")
 _tiny(8, "index_topk chunk_size mamba_chunk_size block_size keep_window_size conv_L_cache_")
@@ -85,7 +109,11 @@ def tiny_fields(values: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict) and name.endswith(("_config", "text_encoder", "audio_encoder", "decoder")):
-            made[name] = {"model_type": value["model_type"], **tiny_fields(value)} if value.get("model_type") else tiny_fields(value)
+            made[name] = (
+                {"model_type": value["model_type"], **tiny_fields(value)}
+                if value.get("model_type")
+                else tiny_fields(value)
+            )
         elif name in FIELDS and (value is not None or name.endswith("token_id")):
             made[name] = FIELDS[name]
     if values.get("kv_lora_rank"):  # MLA: the rotated part is the only one that head_dim speaks of

@@ -1,0 +1,80 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.estimate import main
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 1000,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "time_step_limit": [0.0, float("inf")],
+}
+SHAPE = ["--batch-size", "2", "--input-tokens", "16", "--output-tokens", "4"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA))
+    return path
+
+
+def test_json_has_the_verdict_and_every_figure_at_the_top(config, capsys):
+    assert main([str(config), *SHAPE, "--precision", "int4-bnb", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["method"], made["confidence"], made["precision"]) == ("calflops", "high", "bf16")
+    assert made["value"] == made["flops_calflops"] == made["flops_dispatcher"] == made["flops_architecture"]
+    assert made["flops_parameter_estimate"] == 2 * made["active_parameters"] * 2 * (16 + 3)
+    assert made["parameters"] == made["active_parameters"] > 2 * 1000 * 64
+    assert made["kv_cache_mb"] == pytest.approx(2 * 19 * 2 * 2 * 2 * 16 * 2 / 1e6)
+    assert 0 < made["weight_memory_mb"] < made["parameters"] * 2 / 1e6
+    assert "differ" in made["notes"]
+
+
+def test_a_folder_is_a_model_and_the_table_is_for_people(config, capsys):
+    assert main([str(config.parent), *SHAPE]) == 0
+    shown = capsys.readouterr().out
+    assert "calflops, high, bf16" in shown
+    assert "KV cache" in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "JSON object"),
+        ('{"hidden_size": 8}', "model_type"),
+        ('{"model_type": "llama", "hidden_size": "wide"}', "does not fit"),
+    ],
+)
+def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    assert main([str(path), *SHAPE]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_a_path_to_nothing_is_status_two(tmp_path, capsys):
+    assert main([str(tmp_path / "nothing.json"), *SHAPE]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_a_size_that_is_not_positive_is_status_two(config, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([str(config), "--batch-size", "0", "--input-tokens", "1", "--output-tokens", "1"])
+    assert ended.value.code == 2
+    assert "not a positive number" in capsys.readouterr().err
+
+
+def test_the_command_itself_loads_no_torch():
+    script = "import sys, orchestrator.estimate; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,131 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from reality import library
+
+from workers.errors import ModelLoadError
+from workers.flops import compute_dtype
+from workers.flops.costs import estimate
+from workers.records import ModelSpec, Shape
+
+LLAMA_2 = {"model_type": "llama", "vocab_size": 32000}
+SIZES = {
+    "7B": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008},
+    "13B": {"hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40, "intermediate_size": 13824},
+    "70B": {
+        "hidden_size": 8192,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "intermediate_size": 28672,
+    },
+}
+SMALL = {
+    "model_type": "llama",
+    "vocab_size": 1000,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+}
+
+
+def cost(config, *, batch=1, prompt=16, new=4, precision="bf16", load=None):
+    shape = Shape(batch_size=batch, input_tokens=prompt, output_tokens=new, precision=precision)
+    return estimate(ModelSpec(name="m", config=config), [shape], load=load or {}, library=library())[0]
+
+
+@pytest.mark.parametrize(("size", "parameters"), [("7B", 6738415616), ("13B", 13015864320), ("70B", 68976648192)])
+def test_llama_2_has_its_published_parameters(size, parameters):
+    made = cost({**LLAMA_2, **SIZES[size]}, new=1)
+    assert made.parameters == made.active_parameters == parameters
+    assert made.flops.confidence == "high"
+
+
+def test_all_estimators_agree_on_a_70b_and_its_cache_is_what_gqa_keeps():
+    made = cost({**LLAMA_2, **SIZES["70B"]}, batch=4, prompt=128, new=64)
+    assert made.flops.value == made.estimates.dispatcher == made.estimates.architecture
+    assert made.kv_cache_mb == pytest.approx(4 * (128 + 63) * 80 * 2 * 8 * 128 * 2 / 1e6)
+
+
+def test_deepseek_v3_is_costed_with_its_published_sizes():
+    made = cost({"model_type": "deepseek_v3"}, prompt=32, new=2)
+    assert made.parameters == pytest.approx(671e9, rel=0.01)
+    assert made.active_parameters == pytest.approx(37e9, rel=0.02)
+    assert made.flops.confidence in ("high", "medium")
+
+
+def test_all_shapes_of_a_model_share_few_counted_passes():
+    shapes = [
+        Shape(batch_size=b, input_tokens=p, output_tokens=g)
+        for b in (1, 2, 4, 8, 16)
+        for p in (16, 64, 256)
+        for g in (1, 32, 128, 500)
+    ]
+    spec = ModelSpec(name="m", config={**SMALL, "sliding_window": 100, "model_type": "mistral"})
+    together = estimate(spec, shapes, library=library())
+    for i in (0, 17, 42, 59):
+        alone = estimate(spec, [shapes[i]], library=library())[0]
+        assert together[i].flops.value == pytest.approx(alone.flops.value, rel=1e-12)
+        assert together[i].kv_cache_mb == pytest.approx(alone.kv_cache_mb)
+
+
+def test_the_process_that_estimates_is_left_as_it_was():
+    before = {name: getattr(torch.nn.functional, name) for name in dir(torch.nn.functional)}
+    products = torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, torch.Tensor.__matmul__
+    cost(SMALL)
+    cost({"model_type": "longcat_flash"}, new=1)  # calflops raises on this one
+    assert {name: getattr(torch.nn.functional, name) for name in dir(torch.nn.functional)} == before
+    assert (torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, torch.Tensor.__matmul__) == products
+
+
+def test_importing_the_room_loads_no_torch():
+    script = "import sys, workers.flops; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_one_forked_count_that_raises_leaves_the_next_one_right():
+    first = cost(SMALL).estimates.calflops
+    assert cost({**SMALL, "model_type": "xlm", "emb_dim": 64}).estimates.calflops is None
+    assert cost(SMALL).estimates.calflops == first
+
+
+@pytest.mark.parametrize("precision", ["int8-bnb", "int4-bnb", "int8-torchao", "fp8-torchao"])
+def test_weight_only_kinds_have_the_flops_of_the_type_they_compute_in(precision):
+    packed, plain = cost(SMALL, precision=precision), cost(SMALL)
+    assert packed.flops.value == plain.flops.value
+    assert packed.flops.precision == compute_dtype(precision) == "bf16"
+    assert packed.parameters == plain.parameters
+    assert packed.weight_memory_mb < plain.weight_memory_mb
+
+
+def test_an_unknown_architecture_is_low_and_says_why():
+    made = cost({**SMALL, "model_type": "never_heard_of"})
+    assert (made.flops.method, made.flops.confidence) == ("parameter_estimate", "low")
+    assert "never_heard_of" in made.flops.notes
+    assert made.estimates.calflops is made.estimates.dispatcher is made.kv_cache_mb is None
+    assert "never_heard_of" in made.kv_cache_reason
+    assert made.parameters == cost({**SMALL, "tie_word_embeddings": True}).parameters - 5 * 64  # but for the norms
+
+
+def test_a_config_that_turns_the_cache_off_is_not_trusted():
+    made = cost({**SMALL, "use_cache": False})
+    assert made.flops.confidence == "low"
+    assert "use_cache" in made.flops.notes
+    assert cost({**SMALL, "use_cache": False}, load={"use_cache": True}).flops.confidence == "high"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ModelSpec(name="m", source="/no/such/folder"), "no config"),
+        (ModelSpec(name="m", config={"hidden_size": 8}), "model_type"),
+        (ModelSpec(name="m", config={**SMALL, "hidden_size": "wide"}), "does not fit"),
+        (ModelSpec(name="m", config={"model_type": "never_heard_of"}), "hidden_size"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_one_clear_error(spec, words):
+    with pytest.raises(ModelLoadError, match=words):
+        estimate(spec, [Shape(batch_size=1, input_tokens=4, output_tokens=1)], library=library())
