@@ -1,6 +1,6 @@
 """Whether the driver stays as quick and as small at 10,000 cells as at 1,000.
 
-Each size is a whole sweep of trivial cells in a process of its own: plan, schedule on 8 simulated GPUs, journal, tables.
+Each is a whole sweep of trivial cells in a process of its own: plan, schedule on 8 simulated cards, journal, tables.
 Timed per cell are the runs (from the first outcome to the last) and all that comes after (reading the journal,
 aggregating, writing tables); the memory is the driver's largest resident set.
 

@@ -1,19 +1,20 @@
 """Which run is next. Pure, so that the same code serves the cluster and the simulator.
 
-Two rules. While plenty of work is left, a worker stays with the model that it has loaded. Once the longest run left
-would stick out at the end (it is longer than half of what is left per worker), it goes first: longest processing time
-first keeps the end of the sweep close to the lower bound (Graham 1969). A sweep that asks for an order gets that order.
+Two rules. The longest run left goes first: longest processing time first keeps the end of the sweep close to the lower
+bound (Graham 1969). But a worker stays with the model that it has loaded while that model's longest run is nearly as
+long as any, which saves most loads (`benchmarks/schedule_simulator.py` shows both). A sweep that asks for an order gets
+that order.
 """
 
 from bisect import insort
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from workers.records import Run
 
-_STICKS_OUT = 0.5
-"""A run longer than this share of what is left per worker goes before the loaded model's others."""
+_NEARLY = 0.5
+"""Share of the longest run's time from which a run counts as nearly as long."""
 
 
 class Kind(NamedTuple):
@@ -89,15 +90,19 @@ class Backlog:
         )
         return {kind: self._count[kind] for kind in kinds if self._count[kind]}
 
-    def take(
-        self, kind: Kind, *, loaded: str | None, workers: int, fits: Callable[[Run], bool] = lambda _: True
-    ) -> Run | None:
+    def by_need(self, workers: Mapping[Kind, int]) -> list[Kind]:
+        """Kinds that have something to do, the one with the most left for each of its workers (and one more) first.
+
+        So kinds that share a cluster end together, and of two that need alike the larger has the first choice of room.
+        """
+        return sorted(self.kinds(), key=lambda kind: -self._cost_s[kind] / (workers.get(kind, 0) + 1))
+
+    def take(self, kind: Kind, *, loaded: str | None, fits: Callable[[Run], bool] = lambda _: True) -> Run | None:
         """The next run for a worker of `kind`; null where it can do none of them.
 
         Args:
             kind: What the worker is.
             loaded: `load_key` of the model that the worker holds.
-            workers: How many of the kind there are.
             fits: Whether this very worker can take a run (another card may).
         """
         heads = {
@@ -108,7 +113,7 @@ class Backlog:
         if not heads:
             return None
         first = {key: self._queues[kind][key][place] for key, place in heads.items()}
-        key = self._choose(kind, first, loaded, workers)
+        key = self._choose(first, loaded)
         if self._keep_order and self._waits_for_an_earlier_one(first[key]):
             return None
         entry = self._queues[kind][key].pop(heads[key])
@@ -118,12 +123,11 @@ class Backlog:
         self._cost_s[kind] -= entry.cost_s
         return entry.run
 
-    def _choose(self, kind: Kind, heads: dict[str, _Entry], loaded: str | None, workers: int) -> str:
+    def _choose(self, heads: Mapping[str, _Entry], loaded: str | None) -> str:
         first = min(heads, key=lambda key: heads[key].rank)  # the earliest, or the longest
-        share_s = self._cost_s[kind] / max(workers, 1)
-        if not self._keep_order and loaded in heads and heads[first].cost_s <= _STICKS_OUT * share_s:
-            return loaded
-        return first
+        if self._keep_order or loaded is None or loaded not in heads:
+            return first
+        return loaded if heads[loaded].cost_s >= _NEARLY * heads[first].cost_s else first
 
     def _waits_for_an_earlier_one(self, entry: _Entry) -> bool:
         """Whether a run that comes before it in the sweep's order is not prepared yet."""

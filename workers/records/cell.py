@@ -143,7 +143,7 @@ class Cell(Record):
         """Processes of one run of this cell."""
         return self.processes * self.tensor_parallel
 
-    @property
+    @cached_property
     def load_key(self) -> str:
         """What must be equal for two cells to share one loaded model."""
         names = {"model", "precision", "attention", "device", "load", "tensor_parallel"}

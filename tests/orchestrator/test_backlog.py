@@ -1,0 +1,163 @@
+"""Which run is next, and what that rule makes of a thousand GPUs in virtual time."""
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.backlog import Backlog, Kind, kind_of, model_key
+from workers.records import Cell, ModelSpec, Run
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from schedule_simulator import Simulation, heavy_tailed
+
+ONE = Kind(1)
+
+
+def run(model: str = "a", tokens: int = 1, **fields: Any) -> Run:
+    """A run that is predicted to take as many seconds as it has tokens."""
+    spec = ModelSpec(name=model, source=f"org/{model}")
+    return Run(cell=Cell(model=spec, precision="bf16", input_tokens=tokens, **fields), repeat=0)
+
+
+def backlog(runs: list[Run], *, keep_order: bool = False) -> Backlog:
+    made = Backlog(runs, keep_order=keep_order)
+    for model in dict.fromkeys(map(model_key, runs)):
+        made.release(model, seconds)
+    return made
+
+
+def seconds(of: Run) -> float:
+    return float(of.cell.input_tokens)
+
+
+def taken(from_: Backlog, *, loaded: str | None = None) -> list[tuple[str, int]]:
+    """Model and length of each run, in the order that one worker gets them."""
+    found = []
+    while (one := from_.take(ONE, loaded=loaded)) is not None:
+        loaded = one.cell.load_key
+        found.append((one.cell.model.name, one.cell.input_tokens))
+    return found
+
+
+def test_the_longest_run_goes_first() -> None:
+    assert taken(backlog([run(tokens=1), run(tokens=3), run(tokens=2)])) == [("a", 3), ("a", 2), ("a", 1)]
+
+
+def test_a_worker_stays_with_its_model_while_its_runs_are_nearly_as_long() -> None:
+    runs = [run("a", 10), run("b", 9), run("a", 6), run("b", 5), run("a", 4), run("b", 1)]
+    assert taken(backlog(runs)) == [("a", 10), ("a", 6), ("b", 9), ("b", 5), ("a", 4), ("b", 1)]
+
+
+def test_an_order_that_was_asked_for_is_kept() -> None:
+    runs = [run("a", 1), run("b", 9), run("a", 6)]
+    assert taken(backlog(runs, keep_order=True)) == [("a", 1), ("b", 9), ("a", 6)]
+
+
+def test_an_order_waits_for_a_model_that_is_not_prepared_yet() -> None:
+    first, second = run("a", 1), run("b", 9)
+    waiting = Backlog([first, second], keep_order=True)
+    waiting.release(model_key(second), seconds)
+    assert waiting.take(ONE, loaded=None) is None
+    waiting.release(model_key(first), seconds)
+    assert [waiting.take(ONE, loaded=None), waiting.take(ONE, loaded=None)] == [first, second]
+
+
+def test_without_an_order_a_prepared_model_waits_for_no_other() -> None:
+    first, second = run("a", 1), run("b", 9)
+    waiting = Backlog([first, second], keep_order=False)
+    waiting.release(model_key(second), seconds)
+    assert waiting.take(ONE, loaded=None) == second
+    assert (waiting.take(ONE, loaded=None), len(waiting)) == (None, 1)
+
+
+def test_a_worker_gets_only_what_fits_it() -> None:
+    runs = [run("a", 3), run("a", 2), run("b", 1)]
+    left = backlog(runs)
+    assert left.take(ONE, loaded=None, fits=lambda one: one.cell.input_tokens < 3) == runs[1]
+    assert left.take(ONE, loaded=None, fits=lambda _: False) is None
+    assert len(left) == 2
+
+
+def test_kinds_are_told_apart_by_processes_split_and_card() -> None:
+    runs = [run(), run(processes=4, batch_size=4), run(tensor_parallel=4), run(accelerator_type="H100"), run(tokens=2)]
+    assert backlog(runs).kinds() == {
+        Kind(4, 1): 1,
+        Kind(4, 4): 1,
+        Kind(1, 1, "H100"): 1,
+        ONE: 2,
+    }
+    assert list(backlog(runs).kinds())[-1] == ONE  # what can go anywhere chooses last
+    assert backlog(runs).take(Kind(1, 1, "H100"), loaded=None) == runs[3]
+
+
+def test_the_kind_with_the_most_left_per_worker_comes_first() -> None:
+    runs = [run(tokens=6), run(tokens=4), run(tokens=7, tensor_parallel=2)]
+    split = Kind(2, 2)
+    assert backlog(runs).by_need({}) == [ONE, split]
+    assert backlog(runs).by_need({ONE: 1}) == [split, ONE]  # 10 s over two workers
+    assert backlog(runs).by_need({ONE: 1, split: 1}) == [ONE, split]
+
+
+def test_a_run_that_was_lost_comes_back_with_its_place() -> None:
+    runs = [run("a", 3), run("a", 2)]
+    left = backlog(runs, keep_order=True)
+    lost = left.take(ONE, loaded=None)
+    assert lost == runs[0]
+    left.put(lost, 3.0)
+    assert taken(left) == [("a", 3), ("a", 2)]
+
+
+def test_discarded_and_removed_runs_are_gone_and_not_counted() -> None:
+    runs = [run("a", 3), run("b", 2), run("b", 1), run("c", 5)]
+    left = Backlog(runs, keep_order=False)
+    assert left.discard(model_key(runs[3])) == [runs[3]]
+    left.release(model_key(runs[1]), seconds)
+    left.remove([runs[0], runs[1]])
+    assert list(left.remaining()) == [runs[2]]
+    assert (len(left), left.kinds()) == (1, {ONE: 1})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_run_is_handed_out_once_whatever_happens(seed: int) -> None:
+    draw = random.Random(seed)
+    runs = [run(draw.choice("abc"), index + 1, tensor_parallel=draw.choice((1, 2))) for index in range(200)]
+    left, done, out = backlog(runs, keep_order=bool(seed % 2)), [], []
+    while left or out:
+        for kind in left.kinds():
+            if draw.random() < 0.7 and (one := left.take(kind, loaded=None)):
+                assert kind_of(one) == kind
+                out.append(one)
+        for one in [one for one in out if draw.random() < 0.5]:
+            out.remove(one)
+            left.put(one, 1.0) if draw.random() < 0.1 else done.append(one)
+    assert sorted(one.key for one in done) == sorted(one.key for one in runs)
+
+
+def test_ten_thousand_heavy_tailed_runs_end_within_five_percent_of_the_lower_bound() -> None:
+    made = heavy_tailed(10_000, mean_s=600, longest_s=5400)
+    report = Simulation(made, gpus=1000).run()
+    assert sorted(report.done) == sorted(one.key for one in made.runs)
+    assert 1.0 <= report.over_bound <= 1.05
+
+
+def test_keeping_models_saves_most_loads() -> None:
+    made = heavy_tailed(2000, mean_s=600, longest_s=5400)
+    kept, plain = Simulation(made, gpus=200).run(), Simulation(made, gpus=200, keep_models=False).run()
+    assert kept.loads < plain.loads / 3
+
+
+def test_gangs_and_single_processes_share_the_cluster_to_the_end() -> None:
+    made = heavy_tailed(3000, mean_s=600, longest_s=3000, gang_share=0.1, seed=1)
+    assert Simulation(made, gpus=304).run().over_bound <= 1.05
+
+
+def test_failing_nodes_lose_no_run_and_repeat_little() -> None:
+    made = heavy_tailed(10_000, mean_s=3600, longest_s=14_400)
+    report = Simulation(made, gpus=1000, node_failures_per_hour=0.01).run()
+    assert sorted(report.done) == sorted(one.key for one in made.runs)
+    assert report.failed_nodes >= 5
+    assert 0 < report.repeated_share < 0.03
