@@ -1,0 +1,134 @@
+"""The same command goes on where it stopped: what is taken over, and what is measured anew."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from equipment import StandIn, lines, not_estimated, sweep
+from rich.console import Console
+
+from orchestrator import store
+from orchestrator.sweep import Finished, run
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+class Sweep:
+    """A sweep in a folder of its own that is run again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.said = ""
+
+    def run(self, acts: Iterable[dict[str, Any]], **flags: bool) -> Counter[str]:
+        """Run it; returns how often each cell was measured, by its output tokens, which only name it here."""
+        self.log.write_text("")
+        logged = [act | {"log": str(self.log)} for act in acts]
+        # One process does it all: tests need no second one.
+        asked = sweep(logged, out=str(self.folder / "out"), placement={"exclusive_node": True})
+        console = Console(file=io.StringIO(), width=300)
+        self.finished: Finished = run(
+            asked, folder=self.folder, console=console, make=StandIn, estimate=not_estimated, **flags
+        )
+        self.said = console.file.getvalue()  # type: ignore[attr-defined]
+        return Counter(self.acts[key] for key, *_ in lines(self.log))
+
+    @property
+    def acts(self) -> dict[str, str]:
+        """What each finished run did, by its key in the journal."""
+        entries = {path: json.loads(path.read_text()) for path in self.journal.glob("*.json")}
+        return {path.stem: entry["outcome"]["run"]["cell"]["generate"]["act"]["name"] for path, entry in entries.items()}
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "out" / "journal"
+
+    def file(self, name: str) -> Path:
+        (key,) = (key for key, act in self.acts.items() if act == name)
+        return self.journal / f"{key}.json"
+
+    @property
+    def statuses(self) -> list[str]:
+        rows = pq.read_table(self.folder / "out" / store.RESULTS, columns=["status"])
+        return [str(status) for status in rows["status"].to_pylist()]
+
+
+@pytest.fixture
+def again(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+A, B, BAD = {"name": "a"}, {"name": "b"}, {"name": "bad", "raises": "no"}
+
+
+def test_what_is_finished_is_not_measured_again_and_a_changed_cell_is(again: Sweep) -> None:
+    assert again.run([A, B]) == {"a": 1, "b": 1}
+    assert again.run([A, B]) == {}
+    assert (again.finished.exit_code, again.finished.cells) == (0, 2)
+    assert again.run([A, {"name": "changed"}]) == {"changed": 1}
+    assert again.statuses == ["ok", "ok"]
+
+
+def test_failures_are_kept_unless_they_are_to_be_retried(again: Sweep) -> None:
+    assert again.run([A, BAD]) == {"a": 1, "bad": 1}
+    assert again.finished.exit_code == 1
+    assert again.run([A, BAD]) == {}
+    assert (again.finished.exit_code, again.statuses) == (1, ["ok", "failed"])
+    assert again.run([A, BAD], retry_failed=True) == {"bad": 1}
+    assert again.run([A, BAD], fresh=True) == {"a": 1, "bad": 1}
+
+
+def test_another_environment_measures_anew(
+    again: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert again.run([A]) == {"a": 1}
+    other = tmp_path / "packages" / "calflops-99.dist-info"  # what pip leaves behind after an upgrade
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: calflops\nVersion: 99\n")
+    monkeypatch.syspath_prepend(other.parent)
+    assert again.run([A]) == {"a": 1}
+    assert again.run([A]) == {}
+
+
+def test_a_run_that_was_made_on_the_other_device_is_measured_anew(again: Sweep) -> None:
+    again.run([A])
+    entry = again.file("a").read_text()
+    assert '"device":"cuda"' in entry
+    again.file("a").write_text(entry.replace('"device":"cuda"', '"device":"cpu"', 1))
+    assert again.run([A]) == {"a": 1}
+
+
+def test_damaged_files_are_named_set_aside_and_measured_anew(again: Sweep) -> None:
+    acts = [{"name": name} for name in ("truncated", "garbage", "empty", "renamed", "edited", "sound")]
+    again.run(acts)
+    whole = again.file("truncated").read_bytes()
+    paths = {name: again.file(name) for name in again.acts.values()}
+    paths["truncated"].write_bytes(whole[: len(whole) // 2])
+    paths["garbage"].write_bytes(bytes(range(256)))
+    paths["empty"].write_bytes(b"")
+    paths["renamed"].write_bytes(paths["sound"].read_bytes())
+    paths["edited"].write_text(paths["edited"].read_text().replace('"output_tokens":32', '"output_tokens":33', 1))
+    (again.journal / "notes.txt").write_text("no run of ours")
+    assert again.run(acts) == {name: 1 for name in ("truncated", "garbage", "empty", "renamed", "edited")}
+    for name in ("truncated", "garbage", "empty", "renamed", "edited"):
+        assert f"{again.folder}/out/journal-corrupt/{paths[name].name}" in again.said
+    assert (again.folder / "out/journal-corrupt" / paths["truncated"].name).read_bytes() == whole[: len(whole) // 2]
+    assert again.statuses == ["ok"] * 6
+
+
+def test_a_skipped_run_is_asked_about_again(again: Sweep) -> None:
+    again.run([A])
+    entry = json.loads(again.file("a").read_text())
+    entry["outcome"] |= {
+        "results": [],
+        "failure": {"cell_id": again.file("a").stem.split(".")[0], "repeat": 0, "status": "skipped",
+                    "error_type": "NoRoom", "error_message": "there was no room", "attempt": 0},
+    }  # fmt: skip
+    again.file("a").write_text(json.dumps(entry))
+    assert again.run([A]) == {"a": 1}
