@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests" / "workers" / "flops")]
 
-import torch
-import transformers
-from reality import SHAPE, compared, keeps_its_promise, model, prompts
-from tiny import NOT_TINY, tiny
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+import torch  # noqa: E402 - found through the path above
+import transformers  # noqa: E402 - found through the path above
+from reality import SHAPE, compared, keeps_its_promise, model, prompts  # noqa: E402 - found through the path above
+from tiny import NOT_TINY, tiny  # noqa: E402 - found through the path above
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: E402 - found through the path above
 
 TOKENS = SHAPE.batch_size * (SHAPE.input_tokens + SHAPE.output_tokens - 1)
 
@@ -55,6 +55,7 @@ def _calflops(model_type: str) -> float:
 
 
 def main() -> None:
+    """Print the table, row by row."""
     transformers.logging.set_verbosity_error()
     asked = sys.argv[1:] or sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(NOT_TINY))
     print("| architecture | executed | ours | method | confidence | calflops as called | 2 x params x tokens |")

@@ -1,6 +1,7 @@
 """`estimate`: what an inference costs on paper, before anyone rents a GPU.
 
-The figures are made in a process of their own (`python -m workers.flops`), because they need torch, and the driver has none.
+The figures are made in a process of their own (`python -m workers.flops`), because they need torch, which the driver
+never loads.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def _config(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path}: a transformers config is a JSON object, not {type(config).__name__}")
+        raise ValueError(f"{path}: a transformers config is a JSON object, not {type(config).__name__}")  # noqa: TRY004 - bad input like the rest
     return {name: value for name, value in config.items() if _finite(value)}
 
 

@@ -1,7 +1,7 @@
 """FLOPs whose confidence can be believed: three estimators, a count at the dispatcher, and the verdict over them.
 
-Importing this package loads neither torch nor transformers; `estimate` does. `python -m workers.flops` is `estimate` as a
-process: a request as JSON on standard input, one JSON list of `InferenceCost` on standard output.
+Importing this package loads neither torch nor transformers; `estimate` does. `python -m workers.flops` is `estimate` as
+a process: a request as JSON on standard input, one JSON list of `InferenceCost` on standard output.
 """
 
 from collections.abc import Mapping, Sequence

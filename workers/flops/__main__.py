@@ -1,7 +1,7 @@
 """`estimate` as a process, so that a driver without torch can ask: `python -m workers.flops < request.json`.
 
-A request is `{"model": ModelSpec, "shapes": [Shape, ...], "load": {...}}`; the answer is a JSON list of `InferenceCost`.
-Exit status 2, and one line on standard error, where the model's config cannot be read.
+A request is `{"model": ModelSpec, "shapes": [Shape, ...], "load": {...}}`; the answer is a JSON list of
+`InferenceCost`. Exit status 2, and one line on standard error, where the model's config cannot be read.
 """
 
 import json

@@ -23,13 +23,13 @@ class Blueprint:
     per_token: float
     """Weights that multiply every token once: projections, MLPs, routers, the experts that are chosen."""
     per_cached_token: float = 0.0
-    """Weights that multiply every token in the cache again at each pass: MLA's expansion of compressed keys and values."""
+    """Weights that multiply every cached token again at each pass: MLA's expansion of compressed keys and values."""
     head: float = 0.0
     """Weights of the LM head."""
     head_at_every_position: bool = False
     """Whether the prefill computes logits for every position, because the model cannot do otherwise."""
     scores: tuple[tuple[int, int | None], ...] = ()
-    """For each layer with attention: width of keys and values over all query heads, and its window (None: everything)."""
+    """For each layer with attention: width of keys and values over all query heads, and its window (None: all)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +44,30 @@ class Sizes:
     """Those in the linear layers that BitsAndBytes and torchao quantise: the LM head's are not among them."""
     read: int
     """Those that a decode pass of one token must read: the active ones in the layers and the LM head."""
+    read_quantised: int
+    """Those of them in linear layers that are quantised."""
+
+    @classmethod
+    def all_alike(cls, parameters: int) -> "Sizes":
+        """Of a model whose parts transformers cannot name: every parameter is active, read and not quantised."""
+        return cls(parameters=parameters, active=parameters, quantised=0, read=parameters, read_quantised=0)
 
 
 def sizes_of_twin(config: ModelConfig, model: Any) -> Sizes:
     """Sizes of an architecture that transformers can build."""
     import torch
 
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
-    weights = list(_matrices(decoder))
+    head = model.get_output_embeddings()
+    weights = list(_matrices(model.get_decoder()))
     chosen = _chosen_share(config)
-    spared = sum(size * (1 - chosen(experts)) for _, size, experts in weights)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    linear = {
-        id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head
-    }
+    linear = {id(m.weight): m.weight for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head}
     return Sizes(
         parameters=parameters,
-        active=round(parameters - spared),
-        quantised=sum(linear.values()),
-        read=round(sum(size for _, size, _ in weights) - spared + _elements(head)),
+        active=round(parameters - sum(w.elements * (1 - chosen(w.experts)) for w in weights)),
+        quantised=sum(weight.numel() for weight in linear.values()),
+        read=round(sum(w.elements * chosen(w.experts) for w in weights) + _elements(head)),
+        read_quantised=round(sum(w.elements * chosen(w.experts) for w in weights if w.linear)),
     )
 
 
@@ -74,13 +79,13 @@ def of_twin(config: ModelConfig, model: Any) -> Blueprint:
     """
     decoder = model.get_decoder()
     chosen = _chosen_share(config)
-    weights = [(name, size * chosen(experts)) for name, size, experts in _matrices(decoder)]
-    again = sum(size for name, size in weights if "kv_b_proj" in name and _expands_cache(decoder))
+    weights = list(_matrices(decoder))
+    again = sum(w.elements for w in weights if "kv_b_proj" in w.name and _expands_cache(decoder))
     return Blueprint(
-        per_token=sum(size for _, size in weights) - again,
+        per_token=sum(w.elements * chosen(w.experts) for w in weights) - again,
         per_cached_token=again,
         head=_elements(model.get_output_embeddings()),
-        head_at_every_position=not model._supports_logits_to_keep(),
+        head_at_every_position=not model._supports_logits_to_keep(),  # noqa: SLF001 - as `generate` asks
         scores=tuple(_scores(config)),
     )
 
@@ -108,25 +113,37 @@ def of_config(config: ModelConfig) -> tuple[Blueprint, Sizes]:
         active=embeddings + per_token,
         quantised=all_layers,
         read=per_token + vocabulary * hidden,
+        read_quantised=per_token,
     )
 
 
-def _matrices(decoder: Any) -> Iterator[tuple[str, int, int]]:
-    """(name, elements, experts) of each weight that multiplies tokens; experts is 0 where every token passes through."""
+@dataclass(frozen=True, kw_only=True)
+class _Weight:
+    """A weight that multiplies tokens."""
+
+    name: str
+    elements: int
+    experts: int
+    """Experts that it is of, or holds one matrix each for; 0 where every token passes through it."""
+    linear: bool
+    """Whether it is a linear layer's, and can be quantised."""
+
+
+def _matrices(decoder: Any) -> Iterator[_Weight]:
     import torch
 
     for path, module in decoder.named_modules():
         if isinstance(module, torch.nn.Embedding) or any(part in path.split(".") for part in _CROSS):
             continue
         siblings = _experts_beside(decoder, path)
+        linear, convolution = (isinstance(module, kind) for kind in (torch.nn.Linear, torch.nn.Conv1d))
         for name, weight in module.named_parameters(recurse=False):
-            convolution = isinstance(module, torch.nn.Conv1d)
-            if name.endswith("bias") or ("weight" not in name and "proj" not in name):  # decays work element by element
+            # Decays and scales are called otherwise: they work element by element.
+            if name.endswith("bias") or ("weight" not in name and "proj" not in name) or weight.ndim < _MATRIX:
                 continue
-            if weight.ndim == _MATRIX or convolution:
-                yield f"{path}.{name}", weight.numel(), siblings
-            elif weight.ndim == _STACK:
-                yield f"{path}.{name}", weight.numel(), weight.shape[0]
+            stacked = weight.ndim == _STACK and not convolution
+            experts = weight.shape[0] if stacked else siblings
+            yield _Weight(name=f"{path}.{name}", elements=weight.numel(), experts=experts, linear=linear)
 
 
 def _experts_beside(decoder: Any, path: str) -> int:

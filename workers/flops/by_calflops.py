@@ -1,7 +1,7 @@
 """Counting with the calflops library, in a process of its own.
 
-calflops replaces functions of `torch.nn.functional` while it counts, and leaves them replaced when the model raises: the
-next count in that process is double, and everything that runs there stays instrumented. So `Library` starts
+calflops replaces functions of `torch.nn.functional` while it counts, and leaves them replaced when the model raises:
+the next count in that process is double, and everything that runs there stays instrumented. So `Library` starts
 `python -m workers.flops.by_calflops`, which answers requests line by line, and forks for each: whatever a count leaves
 behind ends with it.
 """
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 from workers.records import ModelSpec, Shape
 
@@ -41,7 +41,7 @@ class Library:
             bufsize=1,
         )
 
-    def __enter__(self) -> "Library":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,23 +79,33 @@ def main() -> None:
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the model's code prints is no answer
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(TIMEOUT_S)
-            _reply(answers, _answer(json.loads(line)))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if status:
-            died = f"calflops died of signal {status}" if status < 128 else f"calflops ended with status {status >> 8}"  # noqa: PLR2004 - wait's encoding
-            why = f"calflops had not finished after {TIMEOUT_S} s" if status == signal.SIGALRM else died
+        request = json.loads(line)
+        if code := _forked(answers, request, masked=True):
+            code = _forked(answers, request, masked=False)
+        if code:
+            late = code == -signal.SIGALRM
+            why = f"calflops had not finished after {TIMEOUT_S} s" if late else f"calflops ended with status {code}"
             _reply(answers, {"flops": None, "failure": why})
+
+
+def _forked(answers: int, request: dict[str, Any], *, masked: bool) -> int:
+    """Count and answer in a fork; returns its exit status, and 1 where only a count without mask is left to try."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(TIMEOUT_S)
+        answer = _answer(request, masked=masked)
+        if answer["flops"] is None and masked:
+            os._exit(1)
+        _reply(answers, answer)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _reply(answers: int, answer: dict[str, Any]) -> None:
     os.write(answers, (json.dumps(answer) + "\n").encode())
 
 
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
+def _answer(request: dict[str, Any], *, masked: bool) -> dict[str, Any]:
     from workers.flops import config
     from workers.flops.passes import Passes
     from workers.flops.twin import Twin
@@ -104,7 +114,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         _respell()
         read = config.read(ModelSpec.model_validate(request["model"]), request["load"])
-        passes = Passes(_counter(Twin(read)), shapes, read.bends)
+        passes = Passes(_counter(Twin(read, masked=masked)), shapes, read.bends)
         return {"flops": [passes.flops(shape) for shape in shapes], "failure": None}
     except Exception as error:
         return {"flops": None, "failure": config.one_line(error)}
@@ -113,8 +123,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def _respell() -> None:
     """Spell the products that calflops does not look for as those that it does.
 
-    Those are `@`, `bmm`, the tensor's own `baddbmm`, and `einsum`, for which calflops has FLOPs but no MACs: BLOOM's and
-    Falcon's attention, every expert, Mamba-2's state. For this process only, which ends with the request.
+    Those are `@`, `bmm`, the tensor's own `baddbmm`, and `einsum`, for which calflops has FLOPs but no MACs: BLOOM's
+    and Falcon's attention, every expert, Mamba-2's state. For this process only, which ends with the request.
     """
     import torch
 
@@ -172,7 +182,7 @@ def _counter(twin: Any) -> Any:
 
     from workers.flops.passes import Pair
 
-    class Pass(torch.nn.Module):
+    class Pass(torch.nn.Module):  # type: ignore[misc] # torch is not type-checked here
         """One pass as a module that takes a tensor, which is all that calflops can hand over."""
 
         def __init__(self, generation: Any) -> None:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from workers.flops.passes import Counter, Pair
 from workers.flops.twin import Generation, Twin
@@ -23,10 +24,22 @@ def counter(twin: Twin) -> Counter:
     return count
 
 
+class _Total(TorchDispatchMode):  # type: ignore[misc] # torch is not type-checked here
+    """torch's FlopCounterMode without its books by module, which take a third of the time on a model of 60 layers."""
+
+    flops: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func.overloadpacket):
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 def _pass(generation: Generation) -> int:
-    with FlopCounterMode(display=False) as mode:
+    with _Total() as total:
         generation.step()
-    return int(mode.get_total_flops())
+    return int(total.flops)
 
 
 def elements(cache: Any) -> int | None:

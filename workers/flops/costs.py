@@ -25,8 +25,8 @@ def estimate(
 ) -> list[InferenceCost]:
     """What one inference of `model` costs on paper, for each of `shapes`, in their order.
 
-    All shapes share one twin of the model and the passes counted on it. Neither weights nor a GPU are needed. To be called
-    where nothing is measured: it imports torch, and computes for seconds.
+    All shapes share one twin of the model and the passes counted on it. Neither weights nor a GPU are needed. To be
+    called where nothing is measured: it imports torch, and computes for seconds.
 
     Args:
         model: the model; of the hub's models, only the config is fetched.
@@ -89,16 +89,25 @@ def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
                 f"model {model.name!r}: neither can transformers build it ({no_twin}), nor {error}"
             ) from None
         return _Drawing(read=read, sizes=sizes, no_twin=no_twin, products=products)
-    products, no_products = _attempt(lambda: blueprint.of_twin(read, twin.model))
-    sizes = blueprint.sizes_of_twin(read, twin.model)
-    return _Drawing(read=read, sizes=sizes, twin=twin, products=products, no_products=no_products)
+    drawn, no_products = _attempt(lambda: blueprint.of_twin(read, twin.model))
+    named, _ = _attempt(lambda: blueprint.sizes_of_twin(read, twin.model))
+    sizes = named or blueprint.Sizes.all_alike(sum(weight.numel() for weight in twin.model.parameters()))
+    return _Drawing(read=read, sizes=sizes, twin=twin, products=drawn, no_products=no_products)
 
 
 def _dispatch(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
     """The dispatcher's count, with every pass that `shapes` need already counted."""
     if drawing.twin is None:
         raise ValueError(drawing.no_twin)
-    passes = Passes(by_dispatcher.counter(drawing.twin), shapes, drawing.read.bends)
+    try:
+        return _counted(drawing.twin, drawing, shapes)
+    except (RuntimeError, NotImplementedError):
+        drawing.twin.masked = False
+        return _counted(drawing.twin, drawing, shapes)
+
+
+def _counted(twin: Twin, drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
+    passes = Passes(by_dispatcher.counter(twin), shapes, drawing.read.bends)
     for shape in shapes:
         passes.flops(shape)
     return passes
@@ -121,10 +130,7 @@ def _cost(drawing: _Drawing, shape: Shape, dispatched: Passes | None, estimates:
         weight_memory_mb=memory.weight_bytes(sizes.parameters, sizes.quantised, shape.precision) / _MB,
         kv_cache_mb=cached[0] if cached else None,
         kv_cache_reason=reason,
-        decode_weight_read_mb=memory.weight_bytes(
-            sizes.read, sizes.read * sizes.quantised / sizes.parameters, shape.precision
-        )
-        / _MB,
+        decode_weight_read_mb=memory.weight_bytes(sizes.read, sizes.read_quantised, shape.precision) / _MB,
         decode_cache_read_mb=cached[1] if cached else None,
     )
 

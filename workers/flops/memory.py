@@ -27,8 +27,8 @@ _QUANTISED: dict[Precision, float] = {
 def compute_dtype(precision: Precision) -> Dtype:
     """The type that the matrix products are computed in.
 
-    The weight-only kinds dequantise to the model's own type, which is bf16 unless a sweep says otherwise, so their FLOPs
-    are bf16's.
+    The weight-only kinds dequantise to the model's own type, which is bf16 unless a sweep says otherwise, so their
+    FLOPs are bf16's.
     """
     return _COMPUTE[precision]
 

@@ -1,12 +1,13 @@
 """From a few counted passes to whole inferences, for any counter of passes.
 
 An inference of G tokens from a prompt of P is one prefill over P tokens and G - 1 decode passes over P, P + 1, ...,
-P + G - 2 cached tokens. The cost of a decode pass is a straight line in the number of cached tokens, with a bend where a
-sliding window is full, so it need not be counted for every one of them.
+P + G - 2 cached tokens. The cost of a decode pass is a straight line in the number of cached tokens, with a bend where
+a sliding window is full, so it need not be counted for every one of them.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from workers.records import Shape
 
@@ -75,14 +76,14 @@ class Passes:
         probes = _Budget(PROBES)
         return sum(
             self._piece(lambda n: self._at(shape.batch_size, n, field), start, end - 1, probes)
-            for start, end in zip(edges, edges[1:], strict=False)
+            for start, end in pairwise(edges)
         )
 
     def _piece(self, value: Callable[[int], float], first: int, last: int, probes: "_Budget") -> float:
         """Sum of `value` over first..last: a trapezoid where a probe in between lies on it, else two halves."""
         count = last - first + 1
         trapezoid = (value(first) + value(last)) / 2 * count
-        if count <= 2:  # noqa: PLR2004 - its ends are all there is
+        if count <= 2:  # its ends are all there is
             return trapezoid
         # Off the middle, so that a function that is symmetric about it does not pass for straight.
         between = first + max(1, (count - 1) * 2 // 5)

@@ -1,7 +1,7 @@
 """Peak FLOP/s and memory bandwidth of cards, each with the datasheet it is from, and the utilisation of them.
 
-All figures are dense (datasheets of Ampere and later print the sparse ones, twice as high, unless they say otherwise) and
-at the boost clock. fp32 is the CUDA cores' figure; tf32, fp16, bf16, fp8 and int8 are the tensor cores' with 32-bit
+All figures are dense (datasheets of Ampere and later print the sparse ones, twice as high, unless they say otherwise)
+and at the boost clock. fp32 is the CUDA cores' figure; tf32, fp16, bf16, fp8 and int8 are the tensor cores' with 32-bit
 accumulation. A card that is not here has no peak: one guessed would make a naked number.
 """
 
@@ -87,8 +87,8 @@ PEAKS: dict[str, Peak] = {
     "NVIDIA GeForce RTX 3090": _tera(_GA102, 936, fp32=35.6, tf32=35.6, half=71, int8=284),
     "NVIDIA GeForce RTX 4090": _tera(_ADA, 1008, fp32=82.6, tf32=82.6, half=165.2, fp8=330.3, int8=660.6),
 }  # fmt: skip
-"""By the name that NVML gives the card, which tells SXM, PCIe and NVL apart. SXM parts of A100 came without "NVIDIA" before
-driver 460; `peak` knows."""
+"""By the name that NVML gives the card, which tells SXM, PCIe and NVL apart. Early drivers named the A100 without
+"NVIDIA"; `peak` knows."""
 
 
 def peak(card: str) -> Peak | None:

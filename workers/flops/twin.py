@@ -1,9 +1,9 @@
 """The model's twin on the meta device: it has every shape and no memory, so its passes can be counted anywhere.
 
-The twin takes the very steps that `generate` takes (the prompt, then one token after the other over the cache), through the
-model's own preparation of inputs, so what is counted is what a real run executes. Attention is eager, because the fused
-kernels hide their products from every counter; experts are batched, because their loop asks which expert was hit, and
-meta tensors hold no answer.
+The twin takes the very steps that `generate` takes (the prompt, then one token after the other over the cache), through
+the model's own preparation of inputs, so what is counted is what a real run executes. Attention is eager, because the
+fused kernels hide their products from every counter; experts are batched, because their loop asks which expert was hit,
+and meta tensors hold no answer.
 """
 
 import inspect
@@ -17,9 +17,15 @@ from workers.flops.config import ModelConfig
 
 
 class Twin:
-    """One model on the meta device."""
+    """One model on the meta device.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Args:
+        config: the model's.
+        masked: whether passes get an attention mask, as `generate` gives them. Some models ask it whether it hides
+            anything, which meta tensors cannot answer; they do without, as nothing is padded here.
+    """
+
+    def __init__(self, config: ModelConfig, *, masked: bool = True) -> None:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
                 config.config,
@@ -27,46 +33,43 @@ class Twin:
                 experts_implementation="batched_mm",
                 trust_remote_code=config.trust_remote_code,
             )
-        self.model = model.eval()
+        self.model, self.masked = model.eval(), masked
         self._accepted = inspect.signature(model.forward).parameters
-        self._masked = True
-        try:
-            self.prompt(1, 2).step()
-        except (RuntimeError, NotImplementedError):
-            # Some models ask whether the mask hides anything, which meta tensors cannot answer. Nothing is padded here.
-            self._masked = False
 
     def prompt(self, batch: int, tokens: int) -> "Generation":
         """Begin a generation with `batch` prompts of `tokens` tokens each; nothing is computed yet."""
         ids = torch.zeros(batch, tokens, dtype=torch.long, device="meta")
         arguments: dict[str, Any] = {"use_cache": True}
-        if self._masked:
+        if self.masked:
             arguments["attention_mask"] = torch.ones_like(ids)
         if "position_ids" in self._accepted:
             arguments["position_ids"] = torch.zeros_like(ids)
-        if self.model._supports_logits_to_keep():
+        if self.model._supports_logits_to_keep():  # noqa: SLF001 - what `generate` itself calls
             arguments["logits_to_keep"] = 1
-        self.model._prepare_cache_for_generation(
+        self.model._prepare_cache_for_generation(  # noqa: SLF001 - what `generate` itself calls
             GenerationConfig(), arguments, GenerationMode.GREEDY_SEARCH, batch, tokens
         )
         return Generation(self.model, ids, arguments)
 
 
 class Generation:
-    """A generation under way on the twin: each `step` is one pass, the first over the prompt, the others over one token."""
+    """A generation under way: each `step` is one pass, the first over the prompt, the others over one token."""
 
     def __init__(self, model: Any, ids: torch.Tensor, arguments: dict[str, Any]) -> None:
         self._model, self._ids, self._arguments, self._first = model, ids, arguments, True
 
-    @torch.no_grad()
     def step(self) -> None:
         """Run one pass, and append one token per sequence."""
+        with torch.no_grad():
+            self._step()
+
+    def _step(self) -> None:
         new_tokens = None if self._first else 1
         inputs = self._model.prepare_inputs_for_generation(
             self._ids, next_sequence_length=new_tokens, is_first_iteration=self._first, **self._arguments
         )
         outputs = self._model(**inputs, return_dict=True)
-        self._arguments = self._model._update_model_kwargs_for_generation(
+        self._arguments = self._model._update_model_kwargs_for_generation(  # noqa: SLF001 - what `generate` itself calls
             outputs, self._arguments, is_encoder_decoder=self._model.config.is_encoder_decoder
         )
         self._ids = torch.cat([self._ids, self._ids[:, -1:]], dim=-1)

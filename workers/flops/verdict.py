@@ -28,7 +28,8 @@ def verdict(estimates: FlopsEstimates, *, precision: str, doubt: str | None = No
         ("architecture", estimates.architecture, "medium"),
     ):
         if value is not None and counted and abs(value / counted - 1) <= AGREES:
-            notes = f"{_NAMES[method]} and the dispatcher's count of a meta-device twin differ by {_percent(value, counted)}"
+            off = _percent(value, counted)
+            notes = f"{_NAMES[method]} and the dispatcher's count of a meta-device twin differ by {off}"
             return FlopsResult.model_validate(
                 {"value": value, "method": method, "confidence": confidence, "precision": precision, "notes": notes}
             )

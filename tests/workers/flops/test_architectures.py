@@ -8,9 +8,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from workers.flops.costs import estimate
 from workers.records import Shape
 
-COMMON = (
-    "llama gpt2 qwen3 mistral gemma3_text opt bloom gpt_neox gptj falcon mixtral deepseek_v3 gpt_oss llama4_text mamba"
-).split()
+COMMON = [
+    *("llama", "gpt2", "qwen3", "mistral", "gemma3_text", "opt", "bloom", "gpt_neox", "gptj", "falcon", "mixtral"),
+    *("deepseek_v3", "gpt_oss", "llama4_text", "mamba"),
+]
 OTHERS = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(COMMON) - set(NOT_TINY))
 
 

@@ -39,7 +39,7 @@ def test_a_forward_pass_has_the_flops_of_calflops_own_table(fields, logits, gflo
 
 
 def test_the_share_of_attention_is_that_of_maxtexts_table():
-    """MaxText's performance table for Llama-2-7B at 8,192 tokens: 422.21 of 1,721.22 TFLOPs, not halved for causality."""
+    """MaxText's table for Llama-2-7B at 8,192 tokens: 422.21 of 1,721.22 TFLOPs, before it halved for causality."""
     llama = drawn({**LLAMA_2, **SIZES["7B"]})
     whole = by_architecture.forward(llama, new=8192, cached=0, logits=8192)
     share = by_architecture.attention(llama, new=8192, cached=0) / whole

@@ -49,7 +49,7 @@ _tiny(8, "num_experts num_local_experts n_routed_experts moe_num_experts num_moe
 _tiny(2, "num_experts_per_tok moe_topk moe_top_k moe_k num_experts_per_token top_k_experts moe_layer_freq_")
 _tiny(
     1,
-    "n_group topk_group num_expert_group n_shared_experts num_shared_experts first_k_dense_replace moe_layer_start_index",
+    "n_group topk_group num_expert_group n_shared_experts num_shared_experts first_k_dense_replace",
 )
 _tiny(1, "num_kv_shared_layers num_dense_layers n_groups mamba_n_groups mamba_ngroups")
 _tiny(
