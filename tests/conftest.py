@@ -1,10 +1,13 @@
-"""A Ray cluster for the whole session, of this machine's own: other clusters on it are never joined."""
+"""What tests run on: a Ray cluster of this machine's own, a bucket behind a real S3 API, a disk that is nearly full."""
 
 import os
+import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from buckets import Bucket
 
 TESTS = Path(__file__).parent
 
@@ -42,3 +45,41 @@ def ray_session(ray_address: str) -> Iterator[None]:
     if not ray.is_initialized():
         ray.init(address=ray_address, logging_level="warning", log_to_driver=False)
     yield
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket of the test's own."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing-key-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing-secret-key")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    made = Bucket(s3, f"b{uuid.uuid4().hex[:12]}")
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        assert not os.environ.get("CI"), f"CI must be able to mount a tmpfs: {mounted.stderr.decode()}"
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)

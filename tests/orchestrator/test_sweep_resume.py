@@ -43,7 +43,9 @@ class Sweep:
     def acts(self) -> dict[str, str]:
         """What each finished run did, by its key in the journal."""
         entries = {path: json.loads(path.read_text()) for path in self.journal.glob("*.json")}
-        return {path.stem: entry["outcome"]["run"]["cell"]["generate"]["act"]["name"] for path, entry in entries.items()}
+        return {
+            path.stem: entry["outcome"]["run"]["cell"]["generate"]["act"]["name"] for path, entry in entries.items()
+        }
 
     @property
     def journal(self) -> Path:
@@ -84,9 +86,7 @@ def test_failures_are_kept_unless_they_are_to_be_retried(again: Sweep) -> None:
     assert again.run([A, BAD], fresh=True) == {"a": 1, "bad": 1}
 
 
-def test_another_environment_measures_anew(
-    again: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_environment_measures_anew(again: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.run([A]) == {"a": 1}
     other = tmp_path / "packages" / "calflops-99.dist-info"  # what pip leaves behind after an upgrade
     other.mkdir(parents=True)

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import pytest
+from buckets import Bucket
+from equipment import result, sweep
+
+from orchestrator import plan
+from orchestrator.store import Folder, Journal, StoreError
+from workers.records import Outcome, ProcessFailure, Run
+
+
+def runs(count: int) -> list[Run]:
+    asked = sweep({} for _ in range(count))
+    return plan.runs(plan.expand(asked), asked)
+
+
+def good(run: Run) -> Outcome:
+    return Outcome(run=run, results=(result(run),))
+
+
+def failed(run: Run, status: str) -> Outcome:
+    what = {
+        "cell_id": run.cell.cell_id,
+        "repeat": run.repeat,
+        "status": status,
+        "error_type": "E",
+        "error_message": "no",
+    }
+    return Outcome(run=run, failure=ProcessFailure.model_validate(what))
+
+
+def journal(folder: Folder, environment: str = "e", device: str | None = "cuda") -> Journal:
+    return Journal(folder, environment, device)
+
+
+def test_runs_come_back_as_they_were_in_the_order_asked_for(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    outcomes = [good(run) for run in runs(3)]
+    for outcome in outcomes:
+        journal(folder).append(outcome)
+    asked = [outcome.run for outcome in reversed(outcomes)]
+    assert list(journal(folder).outcomes(asked)) == outcomes[::-1]
+
+
+def test_only_what_need_not_be_made_again_is_finished(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    several = runs(6)
+    journal(folder).append(good(several[0]))
+    for run, status in zip(several[1:], ["failed", "oom", "timeout", "lost", "skipped"], strict=True):
+        journal(folder).append(failed(run, status))
+    keys = [run.key for run in several]
+    assert journal(folder).finished() == set(keys[:5])
+    assert journal(folder).finished(retry_failed=True) == {keys[0]}
+    assert journal(folder).finished(among=keys[1:3]) == set(keys[1:3])
+    assert journal(folder, environment="another").finished() == set()
+    assert journal(folder, device="cpu").finished() == set()
+    assert journal(folder, device=None).finished() == set(keys[:5])
+
+
+def test_looking_changes_nothing_where_a_file_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "x.0.json").write_text("{")
+    found = journal(Folder(str(tmp_path)))
+    assert found.finished() == set()
+    assert (tmp_path / "journal" / "x.0.json").exists()
+    assert found.set_corrupt_aside() == [f"{tmp_path}/journal-corrupt/x.0.json"]
+    assert not (tmp_path / "journal" / "x.0.json").exists()
+
+
+def test_a_run_that_went_missing_is_an_error_and_no_gap(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    first, second = runs(2)
+    journal(folder).append(good(first))
+    with pytest.raises(StoreError, match=f"{second.key}.json was written, and is now missing"):
+        list(journal(folder).outcomes([first, second]))
+
+
+def test_starting_over_forgets_every_run(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    for run in runs(3):
+        journal(folder).append(good(run))
+    journal(folder).clear()
+    assert journal(folder).finished() == set()
+
+
+def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_disk: Path, tmp_path: Path) -> None:
+    folder = Folder(str(small_disk))
+    filled = small_disk / "filled"
+    several = runs(3)
+    kept = journal(folder)
+    kept.append(good(several[0]))
+    kept.check()
+    with pytest.raises(OSError, match="No space left"):
+        filled.write_bytes(b"x" * 2_000_000)
+    for run in several[1:]:
+        kept.append(good(run))
+    assert kept.refused
+    with pytest.raises(StoreError, match="No space left on device") as caught:
+        kept.check()
+    said = str(caught.value)
+    assert f"into {small_disk}/journal/" in said
+    rescued = Path(said.partition("copy ")[2].partition("/*.json")[0])
+    filled.unlink()
+    for file in rescued.glob("*.json"):
+        (small_disk / "journal" / file.name).write_bytes(file.read_bytes())
+        file.unlink()
+    rescued.rmdir()
+    assert journal(folder).finished() == {run.key for run in several}
+    assert not list((small_disk / "journal").glob("*.part"))
+
+
+def test_a_bucket_keeps_the_same_promises(bucket: Bucket) -> None:
+    folder = Folder(bucket.url())
+    first, second, third = runs(3)
+    kept = journal(folder)
+    for run in (first, second):
+        kept.append(good(run))
+    assert bucket.keys == sorted(f"out/journal/{run.key}.json" for run in (first, second))
+    bucket.put(f"out/journal/{second.key}.json", b"{")
+    assert kept.finished() == {first.key}
+    assert kept.set_corrupt_aside() == [f"s3://{bucket.name}/out/journal-corrupt/{second.key}.json"]
+    bucket.remove()
+    kept.append(good(third))
+    with pytest.raises(StoreError, match=f"s3://{bucket.name}/out/journal/{third.key}.json") as caught:
+        kept.check()
+    (rescued,) = Path(str(caught.value).partition("copy ")[2].partition("/*.json")[0]).glob("*.json")
+    assert json.loads(rescued.read_text())["outcome"]["run"]["cell"]["precision"] == "fp32"
+    rescued.unlink()
+    rescued.parent.rmdir()

@@ -1,0 +1,78 @@
+"""Real signals to this very process, and to one that hangs."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from orchestrator.interrupt import Interrupted, Interruptible
+
+HANGS = """
+import os, signal, time
+from orchestrator.interrupt import Interruptible
+with Interruptible() as signals, signals.held():
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_raised_with_the_exit_code_that_a_shell_expects(signum: int, code: int) -> None:
+    with pytest.raises(Interrupted) as caught, Interruptible():
+        os.kill(os.getpid(), signum)
+    assert caught.value.exit_code == code
+
+
+def test_what_is_held_is_finished_first_and_can_see_that_it_should_end() -> None:
+    done = []
+    with pytest.raises(Interrupted), Interruptible() as signals, signals.held():
+        assert not signals.asked
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.asked
+        done.append("written")
+    assert done == ["written"]
+
+
+def test_an_error_of_what_is_held_is_not_hidden_by_the_signal() -> None:
+    with pytest.raises(KeyError), Interruptible() as signals, signals.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyError("disk full")
+
+
+def test_handlers_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted), Interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_signals_are_taken_again_from_whoever_took_them() -> None:
+    with pytest.raises(Interrupted), Interruptible() as signals:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as `ray.init` does
+        signals.take()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_second_signal_ends_a_process_that_hangs() -> None:
+    process = subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "still here\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == -signal.SIGINT
+
+
+def test_outside_the_main_thread_it_stands_aside() -> None:
+    ended = []
+
+    def sweep() -> None:
+        with Interruptible() as signals, signals.held():
+            ended.append(signals.asked)
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    thread.join()
+    assert ended == [False]
