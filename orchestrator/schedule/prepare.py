@@ -16,7 +16,7 @@ from orchestrator.backlog import Backlog, model_key
 from orchestrator.predict import predicted_s
 from orchestrator.schedule.cluster import Cluster, Node
 from workers.prepare import Prepared, fetch, on_hub, prepare
-from workers.records import InferenceCost, ProcessFailure, Run, Shape
+from workers.records import InferenceCost, ModelSpec, ProcessFailure, Run, Shape
 
 _CPUS_PER_TASK = 2
 """Counting is one thread, and what else runs on the node needs some too."""
@@ -37,11 +37,20 @@ class Preparation:
         runs: Every run of the sweep.
         cluster: Where weights will be needed.
         estimate: What counts a model's FLOPs in a task; a stand-in where nothing is to be counted.
+        fetch: What brings a hub model's weights to the node that it runs on; a stand-in where there is no hub.
     """
 
-    def __init__(self, runs: Sequence[Run], cluster: Cluster, *, estimate: Any = prepare) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        cluster: Cluster,
+        *,
+        estimate: Callable[..., Prepared] = prepare,
+        fetch: Callable[[ModelSpec], Prepared] = fetch,
+    ) -> None:
         self._cluster = cluster
         self._estimate = estimate
+        self._fetch = fetch
         self._runs: dict[str, list[Run]] = {}
         for run in runs:
             self._runs.setdefault(model_key(run), []).append(run)
@@ -125,7 +134,7 @@ class Preparation:
         cell = self._runs[task.model][0].cell
         if task.node is None:
             return _in_a_process(self._estimate, "SPREAD")(cell.model, cell.load, self._shapes[task.model])
-        return _in_a_process(fetch, NodeAffinitySchedulingStrategy(task.node, soft=False))(cell.model)
+        return _in_a_process(self._fetch, NodeAffinitySchedulingStrategy(task.node, soft=False))(cell.model)
 
     def _counted(self, model: str, prepared: Prepared) -> Prepared | None:
         """Keep the costs; fetch what comes from the hub. Returns the failure where the model cannot be had."""

@@ -1,0 +1,224 @@
+"""Preparation for real: a hub served on this machine, whose weights are fetched ahead and once; and what cannot be had."""
+
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+from equipment import StandIn, not_estimated, sweep
+
+from orchestrator import plan, schedule
+from orchestrator.backlog import Backlog
+from orchestrator.schedule.cluster import Cluster, Node
+from orchestrator.schedule.prepare import Preparation
+from workers.prepare import Prepared, on_hub
+from workers.records import Cell, ModelSpec, ProcessFailure, Run
+
+COMMIT = "0123456789" * 4
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of a model hub's API as fetching a repository needs, for `org/tiny` at one commit."""
+
+    def __init__(self, folder: Path, asked: list[str], *arguments: Any) -> None:
+        self.folder, self.asked = folder, asked
+        super().__init__(*arguments)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, *_: Any) -> None:
+        """Tests read `asked` instead."""
+
+    def _answer(self, *, body: bool) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        path = self.path.partition("?")[0].split("/")
+        files = {file.name: file.read_bytes() for file in self.folder.iterdir()}
+        if path[1:4] == ["api", "models", "org"] and path[4] == "tiny":
+            listed = [{"rfilename": name} for name in files]
+            tree = [{"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()]
+            told: Any = tree if "tree" in path else {"id": "org/tiny", "sha": COMMIT, "siblings": listed}
+            self._send(json.dumps(told).encode(), body=body)
+        elif path[1:4] == ["org", "tiny", "resolve"] and path[-1] in files:
+            self._send(files[path[-1]], body=body)
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if "tiny" in path else "RepoNotFound")
+            self.end_headers()
+
+    def _send(self, data: bytes, *, body: bool) -> None:
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+
+class Fetched(NamedTuple):
+    asked: Counter[str]
+    rows: dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
+    """A real sweep over a model of the hub, and one that the hub has not."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("hub")
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(**small, vocab_size=100)).save_pretrained(folder / "tiny")
+    (folder / "tiny" / "consolidated.safetensors").write_bytes(b"the same weights once more")
+    asked: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, folder / "tiny", asked))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (folder / "sweep.yaml").write_text(
+        json.dumps(
+            {
+                "name": "hub",
+                "models": ["org/tiny", "org/absent"],
+                "precisions": "fp32",
+                "device": "cpu",
+                "out": "out",
+                "axes": {"input_tokens": 4, "output_tokens": [2, 3]},
+                "window": {"max_generations": 3},
+            }  # fmt: skip
+        )
+    )
+    environment = os.environ | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(folder / "home"),
+        "RAY_ADDRESS": "local",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "sweep.yaml"],
+        cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    server.shutdown()
+    assert done.returncode == 1, done.stdout + done.stderr  # the absent model
+    rows = pq.read_table(folder / "out" / "raw.parquet").to_pylist()
+    yield Fetched(Counter(asked), {f"{row['model']} {row['output_tokens']}": row for row in rows})
+
+
+@pytest.mark.slow
+def test_weights_are_fetched_once_and_ahead_of_all_cells(fetched: Fetched) -> None:
+    weights = [what for what in fetched.asked.elements() if what.startswith("GET") and "safetensors" in what]
+    assert weights == [f"GET /org/tiny/resolve/{COMMIT}/model.safetensors"]
+    assert [fetched.rows[f"org/tiny {tokens}"]["status"] for tokens in (2, 3)] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+def test_a_model_that_the_hub_has_not_fails_before_it_takes_a_worker(fetched: Fetched) -> None:
+    for tokens in (2, 3):
+        row = fetched.rows[f"org/absent {tokens}"]
+        assert (row["status"], row["error_type"]) == ("failed", "ModelLoadError")
+        assert "org/absent" in row["error_message"]
+    assert sorted(fetched.rows[f"org/tiny {tokens}"]["prior_runs"] for tokens in (2, 3)) == [0, 1]
+
+
+def test_only_models_without_folder_or_config_come_from_the_hub() -> None:
+    assert on_hub(ModelSpec(name="m", source="org/m"))
+    assert not on_hub(ModelSpec(name="m", source="/models/m", fingerprint="0"))
+    assert not on_hub(ModelSpec(name="m", config={"model_type": "gpt2"}))
+
+
+def fails(*_: Any) -> Prepared:
+    return Prepared(reason="no such model", error_type="ModelLoadError")
+
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_model_that_cannot_be_counted_is_measured_all_the_same(ray_session: None) -> None:
+    asked = sweep([{}])
+    runs = plan.runs(plan.expand(asked), asked)
+    outcomes = list(schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated))
+    assert [outcome.status for outcome in outcomes] == ["ok"]
+
+
+def test_a_model_that_cannot_be_had_fails_all_its_runs_without_a_process(ray_session: None) -> None:
+    asked = sweep([{}, {}])
+    runs = plan.runs(plan.expand(asked), asked)
+    cluster = schedule.connect(asked)
+    outcomes = list(schedule.run(runs, asked, cluster, make=StandIn, estimate=fails))
+    assert [outcome.failure and outcome.failure.error_message for outcome in outcomes] == ["no such model"] * 2
+    assert not cluster.taken.total()
+
+
+def comes(_: ModelSpec) -> Prepared:
+    return Prepared()
+
+
+class Sent(NamedTuple):
+    """A run of a hub model, prepared for a cluster of the real node here and one that is not there at all."""
+
+    run: Run
+    here: Node
+    ghost: Node
+    cluster: Cluster
+    preparation: Preparation
+    backlog: Backlog
+    failed: list[ProcessFailure]
+
+
+def sent(*, ghost_only: bool = False) -> Sent:
+    here, ghost = (
+        Node(id=id_, host=id_[:4], card=None, room=1, cpus=4) for id_ in (ray.nodes()[0]["NodeID"], "ab" * 28)
+    )
+    cluster = Cluster(device="cuda", units_per_process=1, exclusive_node=False, strategy="STRICT_PACK")
+    cluster.nodes = {node.id: node for node in ([ghost] if ghost_only else [here, ghost])}
+    run = Run(cell=Cell(model=ModelSpec(name="m", source="org/m"), precision="bf16"), repeat=0)
+    backlog = Backlog([run], keep_order=False)
+    preparation = Preparation([run], cluster, estimate=not_estimated, fetch=comes)
+    failed: list[ProcessFailure] = []
+    while preparation.refs:
+        assert not backlog.kinds()  # no run before every node has been heard
+        (ready,), _ = ray.wait(list(preparation.refs))
+        failed += [failure for _, failure in preparation.settle(ready, backlog)]
+    return Sent(run, here, ghost, cluster, preparation, backlog, failed)
+
+
+def test_a_run_goes_only_where_its_weights_lie(ray_session: None) -> None:
+    now = sent()
+    assert (len(now.backlog.kinds()), now.failed) == (1, [])
+    assert now.preparation.at_hand(now.run, [now.here])
+    assert not now.preparation.at_hand(now.run, [now.ghost])
+    assert not now.preparation.at_hand(now.run, [now.here, now.ghost])
+
+
+def test_where_the_weights_lie_nowhere_any_more_loading_may_try_by_itself(ray_session: None) -> None:
+    now = sent()
+    now.cluster.nodes = {now.ghost.id: now.ghost}
+    assert now.preparation.at_hand(now.run, [now.ghost])
+
+
+def test_a_node_that_comes_later_fetches_before_it_measures(ray_session: None) -> None:
+    now = sent()
+    late = Node(id="cd" * 28, host="late", card=None, room=1, cpus=4)
+    now.cluster.nodes[late.id] = late
+    assert not now.preparation.at_hand(now.run, [late])
+    now.preparation.look_round()
+    assert [task.node for task in now.preparation.refs.values()] == [late.id]
+
+
+def test_weights_that_no_node_can_fetch_fail_the_runs(ray_session: None) -> None:
+    now = sent(ghost_only=True)
+    assert [failure.error_type for failure in now.failed] == ["NotFetched"]
+    assert now.failed[0].error_message.startswith("fetching weights ended with ")
+    assert len(now.backlog) == 0
