@@ -44,8 +44,8 @@ class Sizes:
     """Those in the linear layers that BitsAndBytes and torchao quantise: the LM head's are not among them."""
     read: int
     """Those that a decode pass of one token must read: the active ones in the layers and the LM head."""
-    read_quantised: int
-    """Those of them in linear layers that are quantised."""
+    read_quantised: int = 0
+    """Those of them in linear layers that are quantised; 0 where they are not told apart."""
 
     @classmethod
     def all_alike(cls, parameters: int) -> "Sizes":

@@ -91,7 +91,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"n_routed_experts": 8, "num_experts_per_tok": 2},
     "gemma4_text": {"num_kv_shared_layers": 0},
     "gemma4_unified_text": {"num_kv_shared_layers": 0},
-    "dbrx": {"attn_config": {"rope_theta": 1e4, "kv_n_heads": 2},
+    "dbrx": {"attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
              "ffn_config": {"hidden_size": 64, "ffn_hidden_size": 96, "moe_num_experts": 8, "moe_top_k": 2}},
     "zaya": {"num_experts_per_tok": 1},
     "xmod": {"default_language": "en_XX", "is_decoder": True},
