@@ -1,7 +1,9 @@
 """What tests run on: a Ray cluster of this machine's own, a bucket behind a real S3 API, a disk that is nearly full."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +15,18 @@ TESTS = Path(__file__).parent
 
 # Ray's processes inherit these: they import the stand-ins from this folder, and the packages from the one above, which
 # must come first: this one has folders of the same names.
+# What Ray knows of "the cluster of this machine" lies in its folder for temporary files: ours is our own.
 os.environ |= {
+    "RAY_TMPDIR": tempfile.mkdtemp(prefix="jg", dir="/tmp"),  # short, for it is part of sockets' names
     "RAY_ADDRESS": "local",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH")])),
 }
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +47,12 @@ def ray_address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def ray_session(ray_address: str) -> Iterator[None]:
+def ray_session(ray_address: str) -> None:
     """This process joined to that cluster; it stays so, and actors end with what made them."""
     import ray
 
     if not ray.is_initialized():
         ray.init(address=ray_address, logging_level="warning", log_to_driver=False)
-    yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""What tests share: a stand-in for what measures, which takes no time and fails as it is told, and sweeps of its cells.
+"""What tests share: a stand-in for what measures, which takes no time and fails as it is told; sweeps of its cells.
 
-It goes in by the public parameters `make=` and `estimate=` of `schedule.run` and `sweep.run`. What a cell does stands in
-its settings, as `generate.act`:
+It goes in by the public parameters `make=` and `estimate=` of `schedule.run` and `sweep.run`. What a cell does is one
+of its settings, `generate.act`:
 
     sleep_s: 3           sleep, so that something can happen meanwhile
     wait_for: PATH       sleep until there is such a file
@@ -9,6 +9,7 @@ its settings, as `generate.act`:
     exits: 3             end the process, as a crash in C does
     kills: PATH          kill -9 itself, unless that file is there already: so, once. Without a path (""): every time
     on_node: ID          the above only on this node of the cluster;  on_rank: 1  only on this rank
+    else_wait_for: PATH  what is done on the others: sleep until there is such a file
     allocates_mb: 500    take memory and hold it for a second
     n: 7                 nothing: it only makes the cell another one
 
@@ -42,7 +43,7 @@ from workers.records import (
 )
 
 
-class Unpicklable(RuntimeError):
+class UnpicklableError(RuntimeError):
     """Holds a lock, which cannot be pickled, and needs arguments that unpickling does not give."""
 
     def __init__(self, first: str, second: str) -> None:
@@ -62,6 +63,8 @@ class StandIn:
         begin = time.time()
         if act.get("on_node", node) == node and act.get("on_rank", rank) == rank:
             _do(act)
+        elif "else_wait_for" in act:
+            _do({"wait_for": act["else_wait_for"]})
         if barrier:
             barrier()
         return result(run, rank=rank, prior_runs=prior_runs, begin=begin)
@@ -91,7 +94,7 @@ def _do(act: dict[str, Any]) -> None:
         del held
     if "raises" in act:
         said = os.path.expandvars(act["raises"])
-        raise Unpicklable(said, "!") if act.get("unpicklable") else RuntimeError(said)
+        raise UnpicklableError(said, "!") if act.get("unpicklable") else RuntimeError(said)
 
 
 def result(run: Run, *, rank: int = 0, prior_runs: int = 0, begin: float = 1e9) -> RawProcessResult:
@@ -132,6 +135,9 @@ def sweep(acts: Iterable[dict[str, Any]], *, out: str = "unused", **more: Any) -
     """The same, read and checked."""
     return config.from_mapping(settings(acts, out=out, **more))
 
+
+SECRET = "sentinel-5ecret-of-the-workers"
+"""What the workers of the drills' cluster hold as HF_TOKEN."""
 
 DRIVER = Path(__file__).parent / "drills" / "driver.py"
 

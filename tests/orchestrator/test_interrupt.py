@@ -28,19 +28,27 @@ def test_a_signal_is_raised_with_the_exit_code_that_a_shell_expects(signum: int,
 
 
 def test_what_is_held_is_finished_first_and_can_see_that_it_should_end() -> None:
-    done = []
-    with pytest.raises(Interrupted), Interruptible() as signals, signals.held():
-        assert not signals.asked
-        os.kill(os.getpid(), signal.SIGINT)
-        assert signals.asked
-        done.append("written")
-    assert done == ["written"]
+    asked = []
+
+    def write() -> None:
+        with Interruptible() as signals, signals.held():
+            asked.append(signals.asked)
+            os.kill(os.getpid(), signal.SIGINT)
+            asked.append(signals.asked)
+
+    with pytest.raises(Interrupted):
+        write()
+    assert asked == [False, True]
 
 
 def test_an_error_of_what_is_held_is_not_hidden_by_the_signal() -> None:
-    with pytest.raises(KeyError), Interruptible() as signals, signals.held():
-        os.kill(os.getpid(), signal.SIGINT)
-        raise KeyError("disk full")
+    def write() -> None:
+        with Interruptible() as signals, signals.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise KeyError("disk full")
+
+    with pytest.raises(KeyError):
+        write()
 
 
 def test_handlers_are_given_back() -> None:
@@ -51,10 +59,14 @@ def test_handlers_are_given_back() -> None:
 
 
 def test_signals_are_taken_again_from_whoever_took_them() -> None:
-    with pytest.raises(Interrupted), Interruptible() as signals:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as `ray.init` does
-        signals.take()
-        os.kill(os.getpid(), signal.SIGTERM)
+    def connect() -> None:
+        with Interruptible() as signals:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as `ray.init` does
+            signals.take()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        connect()
 
 
 def test_a_second_signal_ends_a_process_that_hangs() -> None:

@@ -115,7 +115,7 @@ def test_damaged_files_are_named_set_aside_and_measured_anew(again: Sweep) -> No
     paths["renamed"].write_bytes(paths["sound"].read_bytes())
     paths["edited"].write_text(paths["edited"].read_text().replace('"output_tokens":32', '"output_tokens":33', 1))
     (again.journal / "notes.txt").write_text("no run of ours")
-    assert again.run(acts) == {name: 1 for name in ("truncated", "garbage", "empty", "renamed", "edited")}
+    assert again.run(acts) == dict.fromkeys(("truncated", "garbage", "empty", "renamed", "edited"), 1)
     for name in ("truncated", "garbage", "empty", "renamed", "edited"):
         assert f"{again.folder}/out/journal-corrupt/{paths[name].name}" in again.said
     assert (again.folder / "out/journal-corrupt" / paths["truncated"].name).read_bytes() == whole[: len(whole) // 2]

@@ -85,7 +85,7 @@ def test_the_only_node_is_not_set_aside_for_cells_that_end_every_process(faulty:
 def test_an_exception_that_cannot_be_pickled_comes_back_as_a_failure(faulty: Faulty) -> None:
     failure = faulty.outcomes["unpicklable"].failure
     assert failure is not None
-    assert (failure.status, failure.error_type, failure.error_message) == ("failed", "Unpicklable", "no way!")
+    assert (failure.status, failure.error_type, failure.error_message) == ("failed", "UnpicklableError", "no way!")
     assert "equipment.py" in str(failure.traceback)
 
 

@@ -1,0 +1,170 @@
+"""Drills on the program as a process: killed, interrupted, its disk full, its bucket gone."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+from buckets import Bucket
+from equipment import SECRET, Driver, lines, settings, until
+
+Acts = list[dict[str, Any]]
+
+
+def keys(folder: Path) -> set[str]:
+    return {file.stem for file in (folder / "journal").glob("*.json")}
+
+
+def runs_in(table: Any) -> list[str]:
+    return sorted(
+        f"{cell}.{repeat}"
+        for cell, repeat in zip(*(table[name].to_pylist() for name in ("cell_id", "repeat")), strict=True)
+    )
+
+
+@pytest.mark.slow
+def test_a_driver_killed_ten_times_at_random_ends_with_every_run_exactly_once(tmp_path: Path, two_gpus: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    log, out = tmp_path / "log", tmp_path / "out"
+    asked = settings([{"log": str(log), "sleep_s": 0.3} for _ in range(20)], out=str(out), repeats=3)
+    kept: dict[str, int] = {}  # what the journal held at a kill, and how often it had been measured by then
+    for _ in range(10):
+        driver = Driver(tmp_path, asked, address=two_gpus)
+        before = len(keys(out))
+        until(lambda before=before: len(keys(out)) > before)
+        time.sleep(rng.uniform(0, 1.5))
+        driver.kill()
+        driver.ended()
+        time.sleep(0.5)  # its workers die after it; what they begin until then is no new run
+        tries = Counter(key for key, *_ in lines(log))
+        kept |= {key: tries[key] for key in keys(out) - set(kept)}
+    assert 10 <= len(kept) < 60
+    last = Driver(tmp_path, asked, address=two_gpus)
+    assert last.ended() == 0, last.said
+    tries = Counter(key for key, *_ in lines(log))
+    assert {key: tries[key] for key in kept} == kept
+    raw, results = pq.read_table(out / "raw.parquet"), pq.read_table(out / "results.parquet")
+    assert runs_in(raw) == sorted(keys(out)) == sorted(tries)
+    assert len(keys(out)) == 60
+    assert len(set(results["cell_id"].to_pylist())) == results.num_rows == 20
+    assert set(results["repeats_ok"].to_pylist()) == {3}
+    assert not [file for file in out.rglob("*") if file.suffix not in (".json", ".parquet", ".lock") and file.is_file()]
+
+
+def test_ctrl_c_ends_in_seconds_with_the_command_that_goes_on(tmp_path: Path, two_gpus: str) -> None:
+    log, go_on, out = tmp_path / "log", tmp_path / "go on", tmp_path / "out"
+    acts: Acts = [{"log": str(log)}, *({"log": str(log), "wait_for": str(go_on)} for _ in range(3))]
+    asked = settings(acts, out="out")
+    for signum, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        log.unlink(missing_ok=True)
+        driver = Driver(tmp_path, asked, address=two_gpus)
+        until(lambda: len(keys(out)) == 1 and len(lines(log)) >= 2)
+        if signum == signal.SIGINT:
+            second = Driver(tmp_path / "second", asked | {"out": str(out)}, address=two_gpus)
+            assert second.ended() == 3
+            assert f"is being written by process {driver.process.pid} on " in second.said
+        os.killpg(driver.process.pid, signum)  # as a terminal does: to all that it started, too
+        assert driver.ended(timeout_s=30) == code, driver.said
+        assert driver.said.endswith("stopped; to go on: python -m orchestrator sweep.yaml\n")
+        assert "Traceback" not in driver.said
+        assert len(keys(out)) == 1
+        assert not list(out.rglob("*.part"))
+    go_on.touch()
+    log.unlink()
+    driver = Driver(tmp_path, asked, address=two_gpus)
+    assert driver.ended() == 0, driver.said
+    assert len(lines(log)) == 3
+    assert "4 of 4 cells ok" in driver.said
+
+
+def test_a_disk_that_is_full_stops_the_sweep_and_loses_no_finished_run(
+    tmp_path: Path, small_disk: Path, two_gpus: str
+) -> None:
+    log, go_on = tmp_path / "log", tmp_path / "go on"
+    acts: Acts = [{"log": str(log)}, *({"log": str(log), "wait_for": str(go_on)} for _ in range(3))]
+    asked = settings(acts, out=str(small_disk))
+    driver = Driver(tmp_path, asked, address=two_gpus)
+    until(lambda: len(keys(small_disk)) == 1 and len(lines(log)) == 3)
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "filled").write_bytes(b"x" * 2_000_000)
+    go_on.touch()
+    assert driver.ended() == 3, driver.said
+    assert "Traceback" not in driver.said
+    error = driver.said.strip().splitlines()[-1]
+    assert "No space left on device" in error
+    put_back(error, small_disk / "journal", small_disk / "filled")
+    finished = keys(small_disk)
+    assert len(finished) >= 2
+    log.unlink()
+    again = Driver(tmp_path, asked, address=two_gpus)
+    assert again.ended() == 0, again.said
+    assert {key for key, *_ in lines(log)} == keys(small_disk) - finished
+
+
+def put_back(error: str, journal: Path, filled: Path) -> None:
+    """What the error says to do, once there is room."""
+    rescued = Path(error.partition("copy ")[2].partition("/*.json")[0])
+    filled.unlink()
+    for file in rescued.glob("*.json"):
+        (journal / file.name).write_bytes(file.read_bytes())
+        file.unlink()
+    rescued.rmdir()
+
+
+def test_a_sweep_into_a_bucket_goes_on_where_the_bucket_refused_it(
+    tmp_path: Path, bucket: Bucket, two_gpus: str
+) -> None:
+    log, go_on = tmp_path / "log", tmp_path / "go on"
+    acts: Acts = [{"log": str(log)}, *({"log": str(log), "wait_for": str(go_on)} for _ in range(2))]
+    asked = settings(acts, out=bucket.url())
+    driver = Driver(tmp_path, asked, address=two_gpus)
+    until(lambda: sum("journal/" in key for key in bucket.keys) == 1 and len(lines(log)) == 3)
+    kept = {key: bucket.get(key) for key in bucket.keys if "journal/" in key}
+    bucket.remove()
+    go_on.touch()
+    assert driver.ended() == 3, driver.said
+    assert "Traceback" not in driver.said
+    error = driver.said.strip().splitlines()[-1]
+    assert f"cannot write s3://{bucket.name}/out/journal/" in error
+    rescued = Path(error.partition("copy ")[2].partition("/*.json")[0])
+    bucket.client.create_bucket(Bucket=bucket.name)
+    for file in rescued.glob("*.json"):
+        kept[f"out/journal/{file.name}"] = file.read_bytes()
+        file.unlink()
+    rescued.rmdir()
+    for key, data in kept.items():
+        bucket.put(key, data)
+    log.unlink()
+    again = Driver(tmp_path, asked, address=two_gpus)
+    assert again.ended() == 0, again.said
+    assert len(lines(log)) == 3 - len(kept) < 2
+    where, inside = pafs.FileSystem.from_uri(bucket.url())
+    assert pq.read_table(f"{inside}/results.parquet", filesystem=where)["status"].to_pylist() == ["ok"] * 3
+    assert len(runs_in(pq.read_table(f"{inside}/raw.parquet", filesystem=where))) == 3
+    assert "out/driver.lock" not in bucket.keys
+
+
+def test_no_secret_stands_in_any_result_log_or_metadata(tmp_path: Path, bucket: Bucket, two_gpus: str) -> None:
+    assert "sentinel" in SECRET
+    acts: Acts = [{}, {"raises": "401 for https://me:$HF_TOKEN@hub/x with $HF_TOKEN"}]
+    url = bucket.url(credentials="KEY:sentinel-5ecret-of-the-url@")
+    driver = Driver(tmp_path, settings(acts, out=url), address=two_gpus, HF_TOKEN="sentinel-5ecret-of-the-driver")
+    assert driver.ended() == 1, driver.said
+    assert "401 for https://[redacted]@hub/x with [redacted]" in driver.said
+    assert f"s3://[redacted]@{bucket.name}/out" in driver.said
+    assert "sentinel" not in driver.said
+    for key in bucket.keys:
+        assert b"sentinel" not in bucket.get(key), key
+    where, inside = pafs.FileSystem.from_uri(bucket.url())
+    for name in ("results", "raw"):
+        table = pq.read_table(f"{inside}/{name}.parquet", filesystem=where)
+        assert "[redacted]" in str(table.to_pylist())
+        assert "sentinel" not in f"{table.to_pylist()} {table.schema.metadata}"

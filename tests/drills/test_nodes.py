@@ -1,0 +1,45 @@
+"""Drills on nodes: one that is taken away in the middle of a cell, one that kills whatever it is given."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from equipment import Driver, lines, settings, until
+
+
+@pytest.mark.slow
+def test_a_node_that_goes_wrong_is_set_aside_and_a_node_that_goes_away_is_survived(
+    tmp_path: Path, two_nodes: tuple[Any, Any]
+) -> None:
+    cluster, other = two_nodes
+    log = tmp_path / "log"
+    seen = tmp_path / "seen"
+    act = {"log": str(log), "kills": "", "on_node": other.node_id, "else_wait_for": str(seen)}
+    driver = Driver(tmp_path, settings([act] * 4, out="bad", max_node_failures=2), address=cluster.address)
+    until(lambda: [node for *_, node in lines(log)].count(other.node_id) == 2)
+    seen.touch()
+    assert driver.ended(timeout_s=200) == 0, driver.said
+    nodes = [node for *_, node in lines(log)]
+    assert nodes.count(other.node_id) == 2
+    assert f"({other.node_id}) is set aside after 2 losses in a row" in driver.said
+    assert pq.read_table(tmp_path / "bad/results.parquet")["status"].to_pylist() == ["ok"] * 4
+
+    log.unlink()
+    go_on, never = tmp_path / "go on", tmp_path / "never"
+    act = {"log": str(log), "wait_for": str(never), "on_node": other.node_id, "else_wait_for": str(go_on)}
+    driver = Driver(tmp_path, settings([act] * 2, out="cut"), address=cluster.address)
+    until(lambda: len(lines(log)) == 2)
+    (lost,) = (key for key, *_, node in lines(log) if node == other.node_id)
+    cluster.remove_node(other, allow_graceful=False)
+    go_on.touch()
+    assert driver.ended(timeout_s=200) == 0, driver.said
+    again = [node for key, *_, node in lines(log) if key == lost]
+    assert again[0] == other.node_id
+    assert set(again[1:]) == {cluster.head_node.node_id}
+    raw = pq.read_table(tmp_path / "cut/raw.parquet")
+    assert sorted(zip(raw["status"].to_pylist(), raw["attempt"].to_pylist(), strict=True)) == [
+        ("lost", 1),
+        ("ok", 1),
+        ("ok", 2),
+    ]
