@@ -1,4 +1,4 @@
-"""Preparation for real: a hub served on this machine, whose weights are fetched ahead and once; and what cannot be had."""
+"""Preparation for real: a hub served on this machine, whose weights are fetched ahead and once; what cannot be had."""
 
 import functools
 import hashlib
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +75,7 @@ class Fetched(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Fetched:
     """A real sweep over a model of the hub, and one that the hub has not."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -97,7 +96,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
                 "out": "out",
                 "axes": {"input_tokens": 4, "output_tokens": [2, 3]},
                 "window": {"max_generations": 3},
-            }  # fmt: skip
+            }
         )
     )
     environment = os.environ | {
@@ -113,7 +112,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
     server.shutdown()
     assert done.returncode == 1, done.stdout + done.stderr  # the absent model
     rows = pq.read_table(folder / "out" / "raw.parquet").to_pylist()
-    yield Fetched(Counter(asked), {f"{row['model']} {row['output_tokens']}": row for row in rows})
+    return Fetched(Counter(asked), {f"{row['model']} {row['output_tokens']}": row for row in rows})
 
 
 @pytest.mark.slow

@@ -1,0 +1,152 @@
+"""Where processes go: which nodes can hold a worker, which never can, and what the autoscaler is asked for."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from equipment import sweep
+
+from orchestrator import config, schedule
+from orchestrator.backlog import Kind
+from orchestrator.config import SweepError
+from orchestrator.schedule.cluster import Cluster, Node
+
+
+def node(name: str, gpus: float = 8, *, card: str | None = "H100", cpus: float = 64, room: float | None = None) -> Node:
+    return Node(id=name, host=name, card=card, room=gpus if room is None else room, cpus=cpus, gpus=gpus)
+
+
+def cluster(*nodes: Node, units: float = 1.0, strategy: str = "STRICT_PACK", **settings: Any) -> Cluster:
+    usual = {"device": "cuda" if units else "cpu", "exclusive_node": False} | settings
+    return Cluster(units_per_process=units, strategy=strategy, nodes={one.id: one for one in nodes}, **usual)
+
+
+def placed(on: Cluster, kind: Kind) -> list[str] | None:
+    """Hosts of a worker's processes, whose room is taken."""
+    nodes = on.place(kind)
+    if nodes is None:
+        return None
+    on.take(nodes)
+    return [one.host for one in nodes]
+
+
+def test_the_fullest_node_that_has_room_is_taken_so_that_gangs_find_theirs() -> None:
+    two = cluster(node("a"), node("b"))
+    assert placed(two, Kind(1)) == ["a"]
+    assert placed(two, Kind(4)) == ["a"] * 4
+    assert placed(two, Kind(4)) == ["b"] * 4
+    assert placed(two, Kind(3)) == ["a"] * 3
+    assert placed(two, Kind(8)) is None
+
+
+def test_a_worker_gives_back_what_it_took() -> None:
+    one = cluster(node("a"))
+    nodes = one.place(Kind(8))
+    assert nodes
+    units = one.take(nodes)
+    assert one.place(Kind(1)) is None
+    one.give_back(units)
+    assert one.place(Kind(8))
+
+
+def test_a_gang_stays_on_one_node_unless_the_sweep_lets_it_spread() -> None:
+    nodes = (node("a", 4), node("b", 4))
+    assert placed(cluster(*nodes), Kind(6)) is None
+    assert placed(cluster(*nodes, strategy="PACK"), Kind(6)) == ["a"] * 4 + ["b"] * 2
+    assert placed(cluster(*nodes, strategy="PACK"), Kind(4)) == ["a"] * 4
+
+
+def test_a_card_that_is_asked_for_is_the_only_one_taken() -> None:
+    mixed = cluster(node("a", card="T4"), node("b", card="H100"))
+    assert placed(mixed, Kind(1, card="H100")) == ["b"]
+    assert mixed.why_never(Kind(1, card="A100")) == (
+        "the cluster cannot hold 1 process on one node with A100: it has a: 8 x T4, 64 CPUs; b: 8 x H100, 64 CPUs"
+    )
+
+
+def test_an_exclusive_node_holds_one_worker() -> None:
+    two = cluster(node("a"), node("b"), exclusive_node=True)
+    assert [placed(two, Kind(1)), placed(two, Kind(2)), placed(two, Kind(1))] == [["a"], ["b", "b"], None]
+
+
+def test_processes_share_a_gpu_by_the_share_that_is_asked_for() -> None:
+    third = cluster(node("a", 1), units=1 / 3)
+    assert [placed(third, Kind(1)) for _ in range(4)] == [["a"], ["a"], ["a"], None]
+
+
+def test_on_the_cpu_a_node_has_one_lane_and_a_core_for_each_rank() -> None:
+    lane = cluster(node("a", 0, cpus=4, room=1), units=0)
+    assert lane.why_never(Kind(5)) == "the cluster cannot hold 5 processes on one node: it has a: 4 CPUs"
+    assert placed(lane, Kind(4)) == ["a"] * 4
+    assert placed(lane, Kind(1)) is None
+
+
+def test_a_node_that_was_set_aside_is_not_used_and_named() -> None:
+    two = cluster(node("a"), node("b"))
+    two.set_aside["a"] = "a"
+    assert placed(two, Kind(1)) == ["b"]
+    two.set_aside["b"] = "b"
+    assert str(two.why_never(Kind(1))).endswith("; set aside: a, b")
+
+
+def test_without_room_a_kind_waits_as_long_as_the_sweep_says() -> None:
+    none = cluster(wait_for_nodes_s=0.2)
+    assert none.why_never(Kind(1)) is None
+    assert none.waits_for_nodes
+    time.sleep(0.25)
+    assert str(none.why_never(Kind(1))).endswith("it has no node at all, and none came in 0.2 s")
+
+
+def test_a_node_that_comes_ends_the_wait() -> None:
+    none = cluster(wait_for_nodes_s=60)
+    none.why_never(Kind(1))
+    none.nodes["a"] = node("a")
+    assert none.why_never(Kind(1)) is None
+    assert not none.waits_for_nodes
+
+
+def test_a_node_with_fewer_cpus_than_gpus_holds_a_process_per_cpu(ray_session: None) -> None:
+    here = schedule.connect(sweep([{}], device="cpu", placement={"gpus_per_process": 0.5}))
+    (only,) = here.nodes.values()
+    assert (only.gpus, only.cpus, only.room) == (8, 8, 4)
+
+
+def asked_for() -> list[dict[str, float]]:
+    """What Ray's autoscaler is to start nodes for, as it reads it itself."""
+    from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    return list(json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL) or "[]"))
+
+
+def test_the_autoscaler_is_asked_for_a_node_that_holds_each_gang_and_is_let_go(ray_session: None) -> None:
+    none = cluster(wait_for_nodes_s=60)
+    none.ask_for({Kind(4, 4, "H100"): 2, Kind(1): 1})
+    wanted = {"CPU": 4.0, "GPU": 4.0, "accelerator_type:H100": 0.001}
+    assert sorted(asked_for(), key=len) == [{"CPU": 1.0, "GPU": 1.0}, wanted, wanted]
+    none.ask_for({})
+    assert asked_for() == []
+
+
+def test_a_fixed_cluster_is_asked_for_nothing(ray_session: None) -> None:
+    cluster().ask_for({Kind(4): 2})
+    assert asked_for() == []
+
+
+def test_rows_per_card_need_a_cluster_that_names_its_cards(ray_session: None) -> None:
+    asked = config.from_mapping(
+        {
+            "name": "cards",
+            "models": "org/m",
+            "precisions": "bf16",
+            "device": "cuda",
+            "placement": {"one_row_per_card": True},
+        }
+    )
+    with pytest.raises(SweepError, match=r"placement.one_row_per_card: no node of the cluster names its type of card"):
+        schedule.connect(asked)
+
+
+def test_the_driver_of_this_cluster_is_on_its_head(ray_session: None) -> None:
+    assert schedule.driver_is_on_head()
