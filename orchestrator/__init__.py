@@ -39,4 +39,4 @@ def run(sweep: str | Path | Mapping[str, Any], *, fresh: bool = False, retry_fai
     else:
         folder, checked = Path(sweep).parent, config.load(Path(sweep))
     finished = flow.run(checked, folder=folder, console=Console(), fresh=fresh, retry_failed=retry_failed)
-    return load(finished.out)
+    return load(finished.url)

@@ -18,6 +18,7 @@ from orchestrator import config, plan
 from orchestrator.config import SweepConfig
 from orchestrator.forecast import CARDS, Forecast, forecast
 from workers.records import Cell, Record, Run
+from workers.redact import redact
 
 _OPTIONAL = ("bitsandbytes", "torchao", "flash_attn", "flash_attn_interface")
 """Packages that the rules of the impossible ask for; looked up here, for the workers' are most often the same."""
@@ -105,7 +106,7 @@ def _plan(sweep: SweepConfig, cells: Sequence[Cell], card: str | None) -> Plan:
     return Plan(
         name=sweep.name,
         sweep_hash=sweep.sweep_hash,
-        out=sweep.out,
+        out=redact(sweep.out),
         card=card,
         excluded=plan.points(sweep) - len(cells),
         repeats=sweep.repeats,

@@ -25,7 +25,9 @@ class Finished:
     """How a sweep ended."""
 
     out: str
-    """Where the results lie."""
+    """Where the results lie, as it may be shown."""
+    url: str = field(repr=False)
+    """The same with the credentials that `out` may hold, for whoever opens it."""
     shown: list[AggregatedResult] = field(default_factory=list)
     """The first rows, for the closing table."""
     cells: int = 0
@@ -67,7 +69,8 @@ def run(
         signals.take()
         if sweep.placement.one_row_per_card:
             cells = plan.per_card(cells, sorted(card for card in cluster.cards if card))
-        out = store.Folder(durable.place(sweep.out, on_head=schedule.driver_is_on_head()))
+        url = durable.place(sweep.out, on_head=schedule.driver_is_on_head())
+        out = store.Folder(url)
         with store.only_driver(out) as hold:
             console.print(f"results: {out.out}", markup=False, highlight=False, soft_wrap=True)
             journal = store.Journal(out, provenance.fingerprint(), cluster.device)
@@ -87,7 +90,7 @@ def run(
             with Progress(len(runs), len(runs) - len(pending), console) as progress, signals.held():
                 _take_in(outcomes, journal, progress)
                 hold.check()
-            finished = Finished(out=out.out)
+            finished = Finished(out=out.out, url=url)
             with signals.held():
                 store.write_tables(out, _rows(cells, sweep, info, journal, finished))
     return finished

@@ -10,7 +10,7 @@ of its settings, `generate.act`:
     kills: PATH          kill -9 itself, unless that file is there already: so, once. Without a path (""): every time
     on_node: ID          the above only on this node of the cluster;  on_rank: 1  only on this rank
     else_wait_for: PATH  what is done on the others: sleep until there is such a file
-    allocates_mb: 500    take memory and hold it for a second
+    allocates_mb: 500    take memory and hold it for a minute
     n: 7                 nothing: it only makes the cell another one
 
 Each call writes a line `KEY RANK PID NODE` to `log`, where the act names one.
@@ -90,7 +90,7 @@ def _do(act: dict[str, Any]) -> None:
         os._exit(act["exits"])
     if "allocates_mb" in act:
         held = bytearray(os.urandom(1_000_000)) * act["allocates_mb"]
-        time.sleep(1)
+        time.sleep(60)
         del held
     if "raises" in act:
         said = os.path.expandvars(act["raises"])

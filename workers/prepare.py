@@ -9,6 +9,7 @@ from pathlib import Path
 from workers.errors import ModelLoadError
 from workers.quiet import hush
 from workers.records import InferenceCost, ModelSpec, Record, Shape
+from workers.redact import redacted
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
 """Config, tokeniser, index of the weights: all that loading reads but the weights."""
@@ -73,8 +74,9 @@ def _stand_back() -> None:
 
 
 def _failed(error: Exception, *, fatal: bool) -> Prepared:
-    return Prepared(
+    failed = Prepared(
         reason=" ".join(str(error).split()),
         error_type=type(error).__name__ if fatal else None,
         traceback="".join(traceback.format_exception(error)),
     )
+    return redacted(failed)

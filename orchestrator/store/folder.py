@@ -140,7 +140,7 @@ def _aside_then_renamed(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _in_one_request(uri: str) -> str:
-    """Without it, pyarrow opens a multipart upload for a journal's two kilobytes: three requests to S3 instead of one."""
+    """Without this, pyarrow opens a multipart upload for a journal's two kilobytes: three requests to S3, not one."""
     if not uri.startswith("s3://") or "allow_delayed_open" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"

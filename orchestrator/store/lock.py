@@ -26,9 +26,6 @@ STALE_S = 120.0
 """A bucket's lock that nobody has renewed for this long belongs to a driver that is gone. Hosts' clocks should agree
 better than that."""
 
-_RENEWED_S = STALE_S / 8
-"""How often a bucket's lock is renewed."""
-
 _SETTLES_S = 0.5
 """Two drivers that began together both wrote the lock; after this long both see whose stands."""
 
@@ -45,13 +42,17 @@ class Hold(Protocol):
 
 
 @contextlib.contextmanager
-def only_driver(folder: Folder) -> Iterator[Hold]:
+def only_driver(folder: Folder, *, renewed_s: float = STALE_S / 8) -> Iterator[Hold]:
     """Hold the folder for this process.
+
+    Args:
+        folder: What to hold.
+        renewed_s: How often a bucket's lock is renewed. Unit: s.
 
     Raises:
         StoreError: Another driver holds it; the message says which.
     """
-    with _locked_file(Path(folder.path(LOCK)), folder.out) if folder.is_local else _Lease(folder) as hold:
+    with _locked_file(Path(folder.path(LOCK)), folder.out) if folder.is_local else _Lease(folder, renewed_s) as hold:
         yield hold
 
 
@@ -98,8 +99,9 @@ class _Holder(Record):
 class _Lease:
     """A bucket's lock: taken on entering, kept by a thread, given back on leaving."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, renewed_s: float) -> None:
         self._folder = folder
+        self._renewed_s = renewed_s
         self._token = uuid.uuid4().hex
         self._lost_to: str | None = None
         self._left = threading.Event()
@@ -133,13 +135,13 @@ class _Lease:
     def __exit__(self, *_: object) -> None:
         self._left.set()
         if self._keeper.is_alive():
-            self._keeper.join(timeout=_RENEWED_S)
+            self._keeper.join(timeout=self._renewed_s)
         with contextlib.suppress(StoreError):  # a bucket that refuses has been reported; the lock lapses by itself
             if not self.lost:
                 self._folder.delete(LOCK)
 
     def _keep(self) -> None:
-        while not self._left.wait(_RENEWED_S):
+        while not self._left.wait(self._renewed_s):
             with contextlib.suppress(StoreError):  # the next time may go well; the journal reports what does not
                 holder = self._holder()
                 if holder and holder.token != self._token:

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from equipment import StandIn, broken, gone, lines, not_estimated, sweep, until
+from ray import exceptions
 
 from orchestrator import plan, schedule
+from orchestrator.schedule import faults
 from workers.records import Outcome
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -168,3 +170,25 @@ def test_a_loop_that_is_told_to_stop_yields_what_is_delivered_and_kills_the_rest
     )  # fmt: skip
     assert [outcome.run.key for outcome in stream] in ([runs[0].key], [])
     until(lambda: all(gone(int(pid)) for _, _, pid, _ in lines(log)))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (exceptions.OutOfMemoryError("Task was killed due to the node running low on memory."), "oom"),
+        (
+            exceptions.ActorUnavailableError("may or may not have been executed", None),
+            "lost",
+        ),
+        (exceptions.NodeDiedError("the node died"), "lost"),
+        (exceptions.LocalRayletDiedError(), "lost"),
+        (exceptions.OutOfDiskError("spilling failed"), "lost"),
+        (exceptions.UnserializableException("Traceback"), "failed"),
+        (exceptions.RuntimeEnvSetupError("pip failed"), "failed"),
+    ],
+)
+def test_each_error_of_rays_has_its_status(error: Exception, status: str) -> None:
+    (run,) = plan.runs(plan.expand(asked := sweep([{}])), asked)
+    failure = faults.failure(run, error, host="h", attempt=1)
+    assert (failure.status, failure.attempt) == (status, 1)
+    assert failure.error_message

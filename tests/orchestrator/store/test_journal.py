@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,22 @@ def test_a_bucket_keeps_the_same_promises(bucket: Bucket) -> None:
     assert json.loads(rescued.read_text())["outcome"]["run"]["cell"]["precision"] == "fp32"
     rescued.unlink()
     rescued.parent.rmdir()
+
+
+def test_a_pickle_in_the_journal_is_not_run(tmp_path: Path) -> None:
+    """As an attacker with a hand on the output would put it there."""
+    (tmp_path / "journal").mkdir()
+    (run,) = runs(1)
+    (tmp_path / "journal" / f"{run.key}.json").write_bytes(pickle.dumps(Touches(tmp_path / "touched")))
+    found = journal(Folder(str(tmp_path)))
+    assert found.finished() == set()
+    assert found.set_corrupt_aside()
+    assert not (tmp_path / "touched").exists()
+
+
+class Touches:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from buckets import Bucket
+from equipment import until
 
 from orchestrator.store import Folder, StoreError, only_driver
 
@@ -72,3 +73,19 @@ def test_a_lock_object_of_another_make_is_an_error_that_says_what_to_do(bucket: 
     with pytest.raises(StoreError, match="delete it if no driver runs"), only_driver(Folder(bucket.url())):
         pass
     assert bucket.keys == ["out/driver.lock"]
+
+
+def test_a_buckets_lock_is_renewed_while_nothing_else_happens(bucket: Bucket) -> None:
+    with only_driver(Folder(bucket.url()), renewed_s=0.05):
+        first = bucket.get("out/driver.lock")
+        until(lambda: bucket.get("out/driver.lock") != first)
+
+
+def test_a_driver_whose_lock_another_one_took_stops_and_leaves_that_lock_alone(bucket: Bucket) -> None:
+    theirs = b'{"who":"process 7 on far","token":"t","pid":7,"machine":null,"renewed_unix_s":1e12}'
+    with only_driver(Folder(bucket.url()), renewed_s=0.05) as hold:
+        bucket.put("out/driver.lock", theirs)
+        until(lambda: hold.lost)
+        with pytest.raises(StoreError, match="process 7 on far"):
+            hold.check()
+    assert bucket.get("out/driver.lock") == theirs

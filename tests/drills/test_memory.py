@@ -1,0 +1,40 @@
+"""Ray's memory monitor for real: a node runs short, and Ray kills the process that takes most."""
+
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from equipment import Driver, lines, settings
+
+MARGIN_MB = 1_000
+"""What may be taken before the monitor steps in."""
+
+
+@pytest.mark.slow
+def test_a_process_that_takes_the_hosts_memory_is_out_of_memory_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    memory = psutil.virtual_memory()
+    if memory.available < 6_000e6:
+        pytest.skip(f"needs 6 GB of free memory, has {memory.available / 1e9:.1f} GB")
+    threshold = 1 - (memory.available - MARGIN_MB * 1e6) / memory.total
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{threshold:.4f}")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20},
+    )
+    log = tmp_path / "log"
+    driver = Driver(
+        tmp_path, settings([{"log": str(log), "allocates_mb": 4 * MARGIN_MB}], out="out"), address=cluster.address
+    )
+    try:
+        assert driver.ended(timeout_s=200) == 1, driver.said
+    finally:
+        cluster.shutdown()
+    results = pq.read_table(tmp_path / "out/results.parquet").to_pylist()
+    assert [(row["status"], row["error_type"]) for row in results] == [("oom", "HostOutOfMemory")]
+    assert len(lines(log)) == 1
