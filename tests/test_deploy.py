@@ -1,10 +1,12 @@
 """The files that make clusters: as Ray's launcher and KubeRay read them, and fit for what a sweep asks of them."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ray._private.runtime_env.packaging import create_package
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from orchestrator import config
@@ -96,3 +98,12 @@ def test_the_nightly_sweep_waits_for_nodes_and_keeps_each_night_in_a_bucket() ->
     assert sweep.placement.wait_for_nodes_s > 0
     assert sweep.device == "cuda"
     assert sweep.out.startswith("s3://")
+
+
+def test_a_job_sends_the_program_and_little_else(tmp_path: Path) -> None:
+    sent = tmp_path / "sent.zip"
+    create_package(str(ROOT), sent, include_gitignore=True)
+    names = zipfile.ZipFile(sent).namelist()
+    assert {"orchestrator/__main__.py", "workers/actor.py", "examples/nightly.yaml"} <= set(names)
+    assert not [name for name in names if name.startswith(("tests/", "docs/", ".git/", ".venv/"))]
+    assert sent.stat().st_size < 4_000_000

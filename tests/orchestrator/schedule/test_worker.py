@@ -1,0 +1,94 @@
+"""Processes as people see them: their names, their log lines, and what Prometheus reads of a sweep."""
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+import ray
+from equipment import StandIn, not_estimated, sweep, until
+
+from orchestrator import plan, schedule
+from orchestrator.backlog import Kind
+from orchestrator.schedule.worker import Equipment, Worker
+
+
+def equipment() -> Equipment:
+    return Equipment(sweep="names", make=StandIn, texts=ray.put({}))
+
+
+def test_processes_are_actors_with_names_that_begin_with_the_sweeps(ray_session: None) -> None:
+    cluster = schedule.connect(sweep([{}], device="cpu", placement={"gpus_per_process": 1}))
+    workers = [Worker(Kind(2), nodes, cluster, equipment()) for _ in range(2) if (nodes := cluster.place(Kind(2)))]
+    names = [one for one in ray.util.list_named_actors() if one.startswith("names-")]
+    for worker in workers:
+        worker.close()
+    assert len(names) == len(set(names)) == 4
+    assert all(re.fullmatch(r"names-[0-9a-f]{8}-[01]", name) for name in names)
+    assert cluster.place(Kind(8)) is not None  # all room is given back
+
+
+def test_runs_are_counted_for_prometheus_by_how_they_ended(ray_session: None) -> None:
+    asked = sweep([{}, {}, {"raises": "no"}], name="counted", device="cpu", placement={"gpus_per_process": 1})
+    runs = plan.runs(plan.expand(asked), asked)
+    list(schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated))
+    (node,) = ray.nodes()
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+    line = re.compile(r'^ray_joulegrid_runs_total\{.*status="(\w+)".*sweep="counted".*\} ([\d.]+)$', re.MULTILINE)
+
+    def counted() -> dict[str, float]:
+        said = urllib.request.urlopen(url, timeout=10).read().decode()
+        found = line.findall(said)
+        return {status: float(value) for status, value in found}
+
+    until(lambda: counted() == {"ok": 2.0, "failed": 1.0}, within_s=60)
+    assert "ray_joulegrid_gpu_busy_share{" in urllib.request.urlopen(url, timeout=10).read().decode()
+
+
+LOUD = """
+import logging, sys
+import ray
+from equipment import StandIn, not_estimated, sweep
+from orchestrator import plan, schedule
+
+class Loud(StandIn):
+    def measure(self, run, **more):
+        print("hello from", run.cell.input_tokens, flush=True)
+        logging.getLogger("torchao").warning("Failed to load kernels")
+        logging.getLogger("torchao").warning("something else")
+        return super().measure(run, **more)
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 * 2**20)
+asked = sweep([{}], device="cpu", axes={"input_tokens": [11, 12]})
+runs = plan.runs(plan.expand(asked), asked)
+list(schedule.run(runs, asked, schedule.connect(asked), make=Loud, estimate=not_estimated))
+for run in runs:
+    print("RUN", run.cell.input_tokens, run.key)
+"""
+
+
+@pytest.fixture(scope="module")
+def log() -> str:
+    """What a driver's log holds of its two runs."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOUD],
+        check=True, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[3],
+        env=os.environ | {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_a_log_line_says_which_run_it_is_of(log: str) -> None:
+    for tokens in (11, 12):
+        key = re.search(rf"RUN {tokens} (\S+)", log)
+        assert key
+        assert re.search(rf"^\(m fp32 {re.escape(key[1])} pid=\d+.*\) hello from {tokens}$", log, re.MULTILINE), log
+
+
+def test_only_the_known_noise_of_libraries_is_dropped(log: str) -> None:
+    assert "something else" in log
+    assert "Failed to load" not in log
