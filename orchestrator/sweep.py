@@ -91,8 +91,7 @@ def run(
                 _take_in(outcomes, journal, progress)
                 hold.check()
             finished = Finished(out=out.out, url=url)
-            with signals.held():
-                store.write_tables(out, _rows(cells, sweep, info, journal, finished))
+            store.write_tables(out, _rows(cells, sweep, info, journal, finished))
     return finished
 
 

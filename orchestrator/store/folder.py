@@ -20,6 +20,12 @@ from workers.redact import redact
 _ASIDE = ".part"
 _IN_MEMORY_BYTES = 64 * 2**20
 
+_OPTIONS = {
+    "s3": ("allow_delayed_open", "true"),  # one request for a journal's two kilobytes, not the three of a multipart one
+    "gs": ("retry_limit_seconds", "30"),  # a refusal is told in a minute or two, not after an hour
+}
+"""Scheme -> an option of pyarrow's file system that is set unless the URI sets it."""
+
 
 class StoreError(Exception):
     """The results cannot be kept. The message names the place and says what to do; it holds no secret."""
@@ -43,7 +49,7 @@ class Folder:
         """The place as it may be shown: credentials in a URL are left out."""
         try:
             if "://" in out:
-                self._fs, self._root = pafs.FileSystem.from_uri(_in_one_request(out))
+                self._fs, self._root = pafs.FileSystem.from_uri(_tuned(out))
             else:
                 self._fs, self._root = pafs.LocalFileSystem(), str(Path(out).absolute())
         except (OSError, pa.ArrowException) as error:
@@ -139,11 +145,12 @@ def _aside_then_renamed(target: Path) -> Iterator[IO[bytes]]:
         os.close(folder)
 
 
-def _in_one_request(uri: str) -> str:
-    """Without this, pyarrow opens a multipart upload for a journal's two kilobytes: three requests to S3, not one."""
-    if not uri.startswith("s3://") or "allow_delayed_open" in uri:
+def _tuned(uri: str) -> str:
+    """The URI with what pyarrow's defaults lack here; what it says itself stands."""
+    option, value = _OPTIONS.get(uri.partition("://")[0], ("", ""))
+    if not option or option in uri:
         return uri
-    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+    return f"{uri}{'&' if '?' in uri else '?'}{option}={value}"
 
 
 def _reason(error: Exception) -> str:

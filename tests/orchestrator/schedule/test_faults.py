@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -161,15 +162,33 @@ def test_a_rank_that_dies_ends_its_gang_and_the_run_is_tried_again(tmp_path: Pat
 
 
 def test_a_loop_that_is_told_to_stop_yields_what_is_delivered_and_kills_the_rest(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    asked = sweep([{"log": str(log)}, {"log": str(log), "sleep_s": 600}])
+    log, go_on = tmp_path / "log", tmp_path / "go on"
+    asked = sweep([{"log": str(log), "wait_for": str(go_on)}, {"log": str(log), "sleep_s": 600}])
     runs = plan.runs(plan.expand(asked), asked)
-    stream = schedule.run(
-        runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated,
-        stop=lambda: len(lines(log)) == 2,
-    )  # fmt: skip
-    assert [outcome.run.key for outcome in stream] in ([runs[0].key], [])
+
+    def stop() -> bool:
+        if both := len(lines(log)) == 2:
+            go_on.touch()
+            time.sleep(1)  # until the first is delivered
+        return both
+
+    cluster = schedule.connect(asked)
+    stream = schedule.run(runs, asked, cluster, make=StandIn, estimate=not_estimated, stop=stop)
+    assert [outcome.run.key for outcome in stream] == [runs[0].key]
     until(lambda: all(gone(int(pid)) for _, _, pid, _ in lines(log)))
+
+
+def test_a_result_that_came_in_time_while_the_driver_was_writing_is_no_timeout(tmp_path: Path) -> None:
+    log, timeout_s = tmp_path / "log", 3
+    asked = sweep([{"wait_for": str(log)}, {"log": str(log), "sleep_s": 1}], timeout_s=timeout_s)
+    runs = plan.runs(plan.expand(asked), asked)
+    cluster = schedule.connect(asked)
+    found = []
+    for outcome in schedule.run(runs, asked, cluster, make=StandIn, estimate=not_estimated):
+        if not found:
+            time.sleep(timeout_s + 1)  # as a bucket that is slow to take the first one does
+        found.append(outcome.status)
+    assert found == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(

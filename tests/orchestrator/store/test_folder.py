@@ -103,3 +103,9 @@ def test_credentials_in_a_url_are_shown_nowhere(out: str) -> None:
 def test_an_unknown_kind_of_place_is_an_error() -> None:
     with pytest.raises(StoreError, match="ftp://host/x"):
         Folder("ftp://host/x")
+
+
+def test_a_place_at_google_is_known() -> None:
+    """Nothing is asked of the network yet. Reading and writing go through the same calls as with S3."""
+    assert Folder("gs://anonymous@bucket/nightly").path("a") == "gs://[redacted]@bucket/nightly/a"
+    assert not Folder("gs://bucket/nightly?retry_limit_seconds=5").is_local
