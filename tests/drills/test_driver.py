@@ -59,6 +59,7 @@ def test_a_driver_killed_ten_times_at_random_ends_with_every_run_exactly_once(tm
     assert not [file for file in out.rglob("*") if file.suffix not in (".json", ".parquet", ".lock") and file.is_file()]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_seconds_with_the_command_that_goes_on(tmp_path: Path, two_gpus: str) -> None:
     log, go_on, out = tmp_path / "log", tmp_path / "go on", tmp_path / "out"
     acts: Acts = [{"log": str(log)}, *({"log": str(log), "wait_for": str(go_on)} for _ in range(3))]
@@ -85,6 +86,7 @@ def test_ctrl_c_ends_in_seconds_with_the_command_that_goes_on(tmp_path: Path, tw
     assert "4 of 4 cells ok" in driver.said
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_stops_the_sweep_and_loses_no_finished_run(
     tmp_path: Path, small_disk: Path, two_gpus: str
 ) -> None:
@@ -119,6 +121,7 @@ def put_back(error: str, journal: Path, filled: Path) -> None:
     rescued.rmdir()
 
 
+@pytest.mark.slow
 def test_a_sweep_into_a_bucket_goes_on_where_the_bucket_refused_it(
     tmp_path: Path, bucket: Bucket, two_gpus: str
 ) -> None:
