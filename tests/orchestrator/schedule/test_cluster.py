@@ -2,10 +2,14 @@
 
 import json
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
-from equipment import sweep
+import ray.cluster_utils
+from equipment import Driver, settings, sweep, until
 
 from orchestrator import config, schedule
 from orchestrator.backlog import Kind
@@ -150,3 +154,39 @@ def test_rows_per_card_need_a_cluster_that_names_its_cards(ray_session: None) ->
 
 def test_the_driver_of_this_cluster_is_on_its_head(ray_session: None) -> None:
     assert schedule.driver_is_on_head()
+
+
+@pytest.fixture
+def growing() -> Iterator[ray.cluster_utils.Cluster]:
+    """A cluster of its own whose head measures nothing, as one that scales from zero begins."""
+    made = ray.cluster_utils.Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20},
+    )
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_sweep_waits_for_the_node_that_can_hold_it(growing: ray.cluster_utils.Cluster, tmp_path: Path) -> None:
+    waits = settings(
+        [{}, {}], out="out", device="cpu", placement={"gpus_per_process": 1, "wait_for_nodes_s": 100}, timeout_s=50
+    )
+    driver = Driver(tmp_path, waits, address=growing.address)
+    until((tmp_path / "out" / "driver.lock").exists, within_s=60)
+    time.sleep(3)  # it finds no room, and waits
+    assert driver.process.poll() is None
+    growing.add_node(num_cpus=1, num_gpus=1, object_store_memory=100 * 2**20)
+    assert driver.ended() == 0, driver.said
+    rows = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_waits_in_vain_ends_with_why(growing: ray.cluster_utils.Cluster, tmp_path: Path) -> None:
+    waits = settings([{}], out="out", device="cpu", placement={"gpus_per_process": 1, "wait_for_nodes_s": 1})
+    driver = Driver(tmp_path, waits, address=growing.address)
+    assert driver.ended() == 1, driver.said
+    (row,) = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    assert row["status"] == "skipped"
+    assert row["error_message"].endswith("and none came in 1 s")
