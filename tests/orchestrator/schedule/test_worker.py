@@ -82,6 +82,7 @@ def log() -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_log_line_says_which_run_it_is_of(log: str) -> None:
     for tokens in (11, 12):
         key = re.search(rf"RUN {tokens} (\S+)", log)
@@ -89,6 +90,7 @@ def test_a_log_line_says_which_run_it_is_of(log: str) -> None:
         assert re.search(rf"^\(m fp32 {re.escape(key[1])} pid=\d+.*\) hello from {tokens}$", log, re.MULTILINE), log
 
 
+@pytest.mark.slow
 def test_only_the_known_noise_of_libraries_is_dropped(log: str) -> None:
     assert "something else" in log
     assert "Failed to load" not in log
