@@ -61,4 +61,4 @@ def elements(cache: Any) -> int | None:
             walk(vars(thing), depth + 1)
 
     walk(cache, 0)
-    return sum(seen.values()) if cache is not None else None
+    return sum(seen.values()) or None

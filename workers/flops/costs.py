@@ -162,5 +162,7 @@ def _attempt(make: Callable[[], _T]) -> tuple[_T | None, str | None]:
     """What `make` makes, or why it could not: an estimator that fails leaves the word to the others."""
     try:
         return make(), None
+    except ValueError as error:  # ours say all there is to say
+        return None, " ".join(str(error).split())
     except Exception as error:
         return None, config.one_line(error)

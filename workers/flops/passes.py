@@ -98,11 +98,13 @@ class Passes:
 
     def _at(self, batch: int, tokens: int, field: str) -> float:
         """`field` at any batch size: on the straight line through the smallest and the largest that is asked for."""
-        small = float(getattr(self._pair(self._small, tokens), field))
+        small = getattr(self._pair(self._small, tokens), field)
+        if small is None:
+            raise ValueError("the model keeps nothing between its passes")
         if batch == self._small or self._proportional(field):
-            return small * batch / self._small
-        large = float(getattr(self._pair(self._large, tokens), field))
-        return small + (large - small) * (batch - self._small) / (self._large - self._small)
+            return float(small * batch / self._small)
+        large = getattr(self._pair(self._large, tokens), field)
+        return float(small + (large - small) * (batch - self._small) / (self._large - self._small))
 
     def _proportional(self, field: str) -> bool:
         """Whether cost goes with the batch size exactly, seen at the shortest prompt."""

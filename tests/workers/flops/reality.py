@@ -19,9 +19,11 @@ SHAPE = Shape(batch_size=2, input_tokens=12, output_tokens=5, precision="fp32")
 def model(config: PretrainedConfig, *, attention: str | None = "eager") -> torch.nn.Module:
     """A real model with random weights, every expert run on its own."""
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(
-        config, attn_implementation=attention, experts_implementation="eager"
-    ).eval()
+    return (
+        AutoModelForCausalLM.from_config(config, attn_implementation=attention, experts_implementation="eager")
+        .eval()
+        .requires_grad_(requires_grad=False)
+    )
 
 
 def prompts(shape: Shape) -> dict[str, torch.Tensor]:

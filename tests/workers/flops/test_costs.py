@@ -129,3 +129,10 @@ def test_a_config_that_turns_the_cache_off_is_not_trusted():
 def test_a_config_that_cannot_be_read_is_one_clear_error(spec, words):
     with pytest.raises(ModelLoadError, match=words):
         estimate(spec, [Shape(batch_size=1, input_tokens=4, output_tokens=1)], library=library())
+
+
+def test_a_model_that_keeps_nothing_between_passes_has_no_cache_and_says_so():
+    made = cost({"model_type": "openai-gpt", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 99})
+    assert made.kv_cache_mb is None
+    assert "keeps nothing" in made.kv_cache_reason
+    assert made.flops.confidence == "high"
