@@ -48,6 +48,11 @@ class Library:
         self._process.kill()
         self._process.communicate()
 
+    @property
+    def lives(self) -> bool:
+        """Whether the process still answers."""
+        return self._process.poll() is None
+
     def send(self, model: ModelSpec, shapes: Sequence[Shape], load: Mapping[str, Any]) -> None:
         """Ask for the FLOPs of each of `shapes`."""
         request = {

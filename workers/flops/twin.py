@@ -33,7 +33,8 @@ class Twin:
                 experts_implementation="batched_mm",
                 trust_remote_code=config.trust_remote_code,
             )
-        self.model, self.masked = model.eval(), masked
+        # `to`, because a tensor made by torch.FloatTensor is on the CPU whatever the context says.
+        self.model, self.masked = model.to("meta").eval(), masked
         self._accepted = inspect.signature(model.forward).parameters
 
     def prompt(self, batch: int, tokens: int) -> "Generation":
@@ -42,6 +43,8 @@ class Twin:
         arguments: dict[str, Any] = {"use_cache": True}
         if self.masked:
             arguments["attention_mask"] = torch.ones_like(ids)
+        else:
+            self.model.config.pad_token_id = None  # or models would look for padding among the tokens
         if "position_ids" in self._accepted:
             arguments["position_ids"] = torch.zeros_like(ids)
         if self.model._supports_logits_to_keep():  # noqa: SLF001 - what `generate` itself calls
