@@ -85,17 +85,19 @@ class Backlog:
 
         The largest kind first, for it finds room least easily; of equals, those that only some nodes can take.
         """
-        kinds = sorted(
-            self._count, key=lambda kind: (-kind.processes, -kind.tensor_parallel, kind.card is None, kind.card or "")
-        )
-        return {kind: self._count[kind] for kind in kinds if self._count[kind]}
+        return _largest_first(self._count)
+
+    def expected(self) -> dict[Kind, int]:
+        """As `kinds`, with the runs whose model is still being prepared: workers may start in the meantime."""
+        waiting = Counter(kind_of(run) for runs in self._waiting.values() for run in runs)
+        return _largest_first(self._count + waiting)
 
     def by_need(self, workers: Mapping[Kind, int]) -> list[Kind]:
-        """Kinds that have something to do, the one with the most left for each of its workers (and one more) first.
+        """Kinds that are expected, the one with the most left for each of its workers (and one more) first.
 
         So kinds that share a cluster end together, and of two that need alike the larger has the first choice of room.
         """
-        return sorted(self.kinds(), key=lambda kind: -self._cost_s[kind] / (workers.get(kind, 0) + 1))
+        return sorted(self.expected(), key=lambda kind: -self._cost_s[kind] / (workers.get(kind, 0) + 1))
 
     def take(self, kind: Kind, *, loaded: str | None, fits: Callable[[Run], bool] = lambda _: True) -> Run | None:
         """The next run for a worker of `kind`; null where it can do none of them.
@@ -155,6 +157,13 @@ class Backlog:
                     del queues[key]
             self._count[kind] = sum(map(len, queues.values()))
             self._cost_s[kind] = sum(entry.cost_s for queue in queues.values() for entry in queue)
+
+
+def _largest_first(counts: Counter[Kind]) -> dict[Kind, int]:
+    kinds = sorted(
+        counts, key=lambda kind: (-kind.processes, -kind.tensor_parallel, kind.card is None, kind.card or "")
+    )
+    return {kind: counts[kind] for kind in kinds if counts[kind]}
 
 
 def model_key(run: Run) -> str:

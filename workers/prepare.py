@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from workers import flops
 from workers.errors import ModelLoadError
 from workers.quiet import hush
 from workers.records import InferenceCost, ModelSpec, Record, Shape
 from workers.redact import redacted
+
+_libraries: list[flops.Library] = []
+"""calflops' process, and those before it that died."""
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
 """Config, tokeniser, index of the weights: all that loading reads but the weights."""
@@ -35,10 +39,8 @@ def prepare(model: ModelSpec, load: dict[str, object], shapes: Sequence[Shape]) 
     """Count what one inference of each shape costs; whatever goes wrong comes back as a value."""
     hush()
     _stand_back()
-    from workers import flops
-
     try:
-        costs = flops.estimate(model, shapes, load=load)
+        costs = flops.estimate(model, shapes, load=load, library=_calflops())
     except Exception as error:
         return _failed(error, fatal=isinstance(error, ModelLoadError))
     return Prepared(costs=tuple(costs))
@@ -69,8 +71,15 @@ def fetch(model: ModelSpec) -> Prepared:
     return Prepared()
 
 
+def _calflops() -> flops.Library:
+    """This process's calflops, for all models that it is asked about; a new one where the last has died."""
+    if not _libraries or not _libraries[-1].lives:
+        _libraries.append(flops.Library())
+    return _libraries[-1]
+
+
 def _stand_back() -> None:
-    os.nice(10)  # beside a measurement on the same host, preparing can wait
+    os.setpriority(os.PRIO_PROCESS, 0, 10)  # beside a measurement on the same host, preparing can wait
 
 
 def _failed(error: Exception, *, fatal: bool) -> Prepared:

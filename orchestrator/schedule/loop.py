@@ -94,18 +94,23 @@ class Loop:
                 worker.close()
 
     def _open_workers(self) -> None:
-        """Open workers where there is room, while there are more runs than workers to come."""
-        while self._preparation.may_measure and self._open_one():
+        """Open workers where there is room, while there are more runs than workers to come.
+
+        They start while the first models are being prepared: both import for seconds.
+        """
+        while self._open_one():
             pass
 
     def _open_one(self) -> bool:
         """Open a worker of the kind that needs one most and finds room; returns whether one did.
 
-        Workers that are idle were offered every run a moment ago, and can do none of those left where they are.
+        Workers that are idle were offered every run a moment ago, and can do none of those left where they are; while
+        models are being prepared, they wait for those.
         """
         workers = Counter(worker.kind for worker in self._workers)
-        coming = Counter(worker.kind for worker in self._workers if not worker.busy and not worker.idle)
-        runs = self._backlog.kinds()
+        waits = bool(self._preparation.refs)
+        coming = Counter(worker.kind for worker in self._workers if not worker.busy and (waits or not worker.idle))
+        runs = self._backlog.expected()
         for kind in self._backlog.by_need(workers):
             if coming[kind] < runs[kind] and (nodes := self._cluster.place(kind, self._avoided)):
                 self._workers.append(Worker(kind, nodes, self._cluster, self._equipment))
@@ -114,6 +119,8 @@ class Loop:
 
     def _feed(self) -> None:
         """Give each idle worker its next run; close those whose kind has none left, for others may need the room."""
+        if not self._preparation.may_measure:
+            return
         for worker in [worker for worker in self._workers if worker.idle]:
             if _on(worker, self._cluster.set_aside):
                 self._close(worker)

@@ -1,12 +1,11 @@
 """Preparation ahead of the GPU's turn: a model's costs are counted once, its weights fetched to where they are needed.
 
-All of it happens in CPU tasks, so that no GPU waits for a download. They reserve no CPU: processes that measure may
+All of it happens in CPU processes, so that no GPU waits for a download. They reserve no CPU: processes that measure may
 hold every one, and would wait for the very model that could not be prepared. The driver bounds how many run at once.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import ray
@@ -63,18 +62,23 @@ class Preparation:
         self._todo = deque(_Task(model, None) for model in self._runs)
         self.refs: dict[Any, _Task] = {}
         """Tasks that run."""
+        self._desks: dict[Any, Any] = {}
+        """Task that runs -> the process that counts it."""
+        self._free_desks: list[Any] = []
         self._begin()
 
     @property
     def may_measure(self) -> bool:
-        """Whether workers may be opened yet: beside a measurement on the CPU, preparing would take its cores."""
+        """Whether runs may begin yet: beside a measurement on the CPU, preparing would take its cores."""
         return self._cluster.device != "cpu" or not self.refs
 
     def settle(self, ref: Any, backlog: Backlog, attempt: int = 1) -> Iterator[tuple[Run, ProcessFailure]]:
         """Take in what one task came to: the model's runs are released, or fail where the model cannot be had."""
         task = self.refs.pop(ref)
+        desk = self._desks.pop(ref, None)
         try:
             prepared: Prepared = ray.get(ref)
+            self._free_desks += [desk] if desk else []
         except Exception as error:  # the task's process or node died: measuring may go well all the same
             what = "fetching weights" if task.node else "counting FLOPs"
             prepared = Prepared(reason=f"{what} ended with {type(error).__name__}: {error}")
@@ -83,6 +87,8 @@ class Preparation:
         else:
             failed = self._settle_fetch(task.model, task.node, prepared)
         self._begin()
+        if not self.refs:
+            self._close_desks()
         if failed is not None:
             yield from ((run, _cannot_be_had(run, failed, attempt)) for run in backlog.discard(task.model))
         elif task.model not in self._released and not self._fetches(task.model):
@@ -119,8 +125,9 @@ class Preparation:
     def cancel(self) -> None:
         """End what still runs, and begin nothing more."""
         self._todo.clear()
-        for ref in self.refs:
+        for ref in self.refs.keys() - self._desks.keys():
             ray.cancel(ref, force=True)
+        self._close_desks()
         self.refs.clear()
 
     def _begin(self) -> None:
@@ -132,9 +139,20 @@ class Preparation:
 
     def _start(self, task: _Task) -> Any:
         cell = self._runs[task.model][0].cell
-        if task.node is None:
-            return _in_a_process(self._estimate, "SPREAD")(cell.model, cell.load, self._shapes[task.model])
-        return _in_a_process(self._fetch, NodeAffinitySchedulingStrategy(task.node, soft=False))(cell.model)
+        if task.node is not None:
+            where = NodeAffinitySchedulingStrategy(task.node, soft=False)
+            return ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=where)(self._fetch).remote(cell.model)
+        desk = self._free_desks.pop() if self._free_desks else _Desk.remote(self._estimate)
+        ref = desk.count.remote(cell.model, cell.load, self._shapes[task.model])
+        self._desks[ref] = desk
+        return ref
+
+    def _close_desks(self) -> None:
+        """End the processes that count."""
+        for desk in (*self._desks.values(), *self._free_desks):
+            ray.kill(desk, no_restart=True)
+        self._desks.clear()
+        self._free_desks.clear()
 
     def _counted(self, model: str, prepared: Prepared) -> Prepared | None:
         """Keep the costs; fetch what comes from the hub. Returns the failure where the model cannot be had."""
@@ -175,9 +193,17 @@ def shape_of(run: Run) -> Shape:
     )
 
 
-def _in_a_process(function: Callable[..., Any], where: Any) -> Callable[..., Any]:
-    """A remote call of `function` in a process that is thrown away afterwards (max_calls=1), and measures nothing."""
-    return partial(ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=where)(function).remote)
+class _Counting:
+    """A process that counts model after model, so that torch and calflops are imported once. It measures nothing."""
+
+    def __init__(self, estimate: Callable[..., Prepared]) -> None:
+        self._estimate = estimate
+
+    def count(self, model: ModelSpec, load: dict[str, Any], shapes: Sequence[Shape]) -> Prepared:
+        return self._estimate(model, load, shapes)
+
+
+_Desk: Any = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy="SPREAD")(_Counting)
 
 
 def _came(prepared: Prepared | None) -> bool:
