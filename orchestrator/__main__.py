@@ -104,4 +104,7 @@ def _stop(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before a sweep takes the signal over, or in another command
+        sys.exit(130)

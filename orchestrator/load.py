@@ -4,6 +4,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from workers.redact import redact
+
 if TYPE_CHECKING:  # each is loaded when it is asked for: `import orchestrator` stays light
     import pandas as pd  # type: ignore[import-untyped]  # its stubs are not a dependency
     import polars as pl
@@ -14,7 +16,10 @@ _RESULTS, _RAW = "results.parquet", "raw.parquet"
 
 
 class LoadError(ValueError):
-    """There are no readable results where they were looked for."""
+    """There are no readable results where they were looked for. A URL's credentials are left out of the message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class Results:

@@ -222,7 +222,7 @@ class SweepFile(Record):
     max_attempts: PositiveInt = 3
     """Tries of a run whose process or node was lost."""
     max_node_failures: PositiveInt = 3
-    """Losses in a row after which a node is set aside."""
+    """Losses in a row, each of another cell, after which a node is set aside."""
     placement: Placement = Placement()
     """Where processes go."""
     out: Annotated[str, Field(min_length=1)] = "results/{name}"
