@@ -1,5 +1,6 @@
 """One run, measured: load, warm up, window, figures. The process that does this is never instrumented for FLOPs."""
 
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -134,7 +135,9 @@ class Measurer:
 
     def release(self) -> None:
         """Drop the model. `memory_came_back()` then tells whether the GPU has its memory again."""
-        self.loaded = None
+        if self.loaded is not None:
+            self.loaded = None
+            gc.collect()  # models hold themselves in cycles, and the next one needs the room
         self._load_key = None
         self._qualities = {}
         self._bytes_held = self._bytes_before

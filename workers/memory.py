@@ -89,9 +89,9 @@ class PeakMemory:
 
 def allocated_bytes() -> int:
     """Bytes that live tensors hold on this process's GPUs, once everything unreachable is freed; 0 without a GPU."""
-    gc.collect()
     if not torch.cuda.is_initialized():
         return 0
+    gc.collect()
     torch.cuda.synchronize()
     # cuBLAS keeps its workspace in the same allocator, and there is no public way to have it let go.
     torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - see above
