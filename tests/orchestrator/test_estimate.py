@@ -50,7 +50,6 @@ def test_a_folder_is_a_model_and_the_table_is_for_people(config, capsys):
     [
         ("{", "not JSON"),
         ("[1]", "JSON object"),
-        ('{"hidden_size": 8}', "model_type"),
         ('{"model_type": "llama", "hidden_size": "wide"}', "does not fit"),
     ],
 )

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from typing import Any, Self
@@ -119,7 +119,8 @@ def _answer(request: dict[str, Any], *, masked: bool) -> dict[str, Any]:
     try:
         _respell()
         read = config.read(ModelSpec.model_validate(request["model"]), request["load"])
-        passes = Passes(_counter(Twin(read, masked=masked)), shapes, read.bends)
+        count = _counter(Twin(read, masked=masked), {shape.input_tokens for shape in shapes})
+        passes = Passes(count, shapes, read.bends)
         return {"flops": [passes.flops(shape) for shape in shapes], "failure": None}
     except Exception as error:
         return {"flops": None, "failure": config.one_line(error)}
@@ -180,7 +181,7 @@ def _as_matmul(equation: str, left: Any, right: Any) -> Any:
     return product.reshape([size[label] for label in made]).permute([made.index(label) for label in output])
 
 
-def _counter(twin: Any) -> Any:
+def _counter(twin: Any, prompts: Collection[int]) -> Any:
     """A counter of the twin's passes by calflops: 2 x its MACs, because its own FLOPs have elementwise work in them."""
     import torch
     from calflops import calculate_flops
@@ -206,7 +207,12 @@ def _counter(twin: Any) -> Any:
 
     def count(batch: int, tokens: int) -> Pair:
         generation = twin.prompt(batch, tokens)
-        return Pair(prefill=2 * macs(generation), decode=2 * macs(generation))
+        prefill = None
+        if tokens in prompts:
+            prefill = 2 * macs(generation)
+        else:
+            generation.step()
+        return Pair(prefill=prefill, decode=2 * macs(generation))
 
     return count
 

@@ -1,5 +1,6 @@
 """Counting at the dispatcher: every product that reaches torch's operators, however the model's code spells it."""
 
+from collections.abc import Collection
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -9,12 +10,16 @@ from workers.flops.passes import Counter, Pair
 from workers.flops.twin import Generation, Twin
 
 
-def counter(twin: Twin) -> Counter:
-    """A counter of the twin's passes. It changes nothing in torch that outlives a pass."""
+def counter(twin: Twin, prompts: Collection[int]) -> Counter:
+    """A counter of the twin's passes, and of the prefills of `prompts` tokens. Nothing of it outlives a pass."""
 
     def count(batch: int, tokens: int) -> Pair:
         generation = twin.prompt(batch, tokens)
-        prefill = _pass(generation)
+        prefill = None
+        if tokens in prompts:
+            prefill = _pass(generation)
+        else:
+            generation.step()
         prefill_cache = elements(generation.cache)
         decode = _pass(generation)
         return Pair(

@@ -107,7 +107,8 @@ def _dispatch(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
 
 
 def _counted(twin: Twin, drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
-    passes = Passes(by_dispatcher.counter(twin), shapes, drawing.read.bends)
+    count = by_dispatcher.counter(twin, {shape.input_tokens for shape in shapes})
+    passes = Passes(count, shapes, drawing.read.bends)
     for shape in shapes:
         passes.flops(shape)
     return passes

@@ -19,8 +19,8 @@ PROBES = 64
 class Pair:
     """A prefill, and the decode pass that follows it."""
 
-    prefill: float
-    """Unit: FLOP."""
+    prefill: float | None
+    """Unit: FLOP; null where it was made only to fill the cache."""
     decode: float
     """Unit: FLOP."""
     prefill_cache: int | None = None

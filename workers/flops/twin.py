@@ -29,6 +29,7 @@ class Twin:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
                 config.config,
+                dtype=torch.float32,  # whichever the weights have: products do not depend on it, conversions take time
                 attn_implementation="eager",
                 experts_implementation="batched_mm",
                 trust_remote_code=config.trust_remote_code,

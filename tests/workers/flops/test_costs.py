@@ -60,13 +60,13 @@ def test_deepseek_v3_is_costed_with_its_published_sizes():
 def test_all_shapes_of_a_model_share_few_counted_passes():
     shapes = [
         Shape(batch_size=b, input_tokens=p, output_tokens=g)
-        for b in (1, 2, 4, 8, 16)
-        for p in (16, 64, 256)
-        for g in (1, 32, 128, 500)
+        for b in (1, 4, 16)
+        for p in (16, 256)
+        for g in (1, 32, 500)
     ]
     spec = ModelSpec(name="m", config={**SMALL, "sliding_window": 100, "model_type": "mistral"})
     together = estimate(spec, shapes, library=library())
-    for i in (0, 17, 42, 59):
+    for i in (8, 14):
         alone = estimate(spec, [shapes[i]], library=library())[0]
         assert together[i].flops.value == pytest.approx(alone.flops.value, rel=1e-12)
         assert together[i].kv_cache_mb == pytest.approx(alone.kv_cache_mb)
@@ -92,13 +92,15 @@ def test_one_forked_count_that_raises_leaves_the_next_one_right():
     assert cost(SMALL).estimates.calflops == first
 
 
-@pytest.mark.parametrize("precision", ["int8-bnb", "int4-bnb", "int8-torchao", "fp8-torchao"])
-def test_weight_only_kinds_have_the_flops_of_the_type_they_compute_in(precision):
-    packed, plain = cost(SMALL, precision=precision), cost(SMALL)
-    assert packed.flops.value == plain.flops.value
-    assert packed.flops.precision == compute_dtype(precision) == "bf16"
-    assert packed.parameters == plain.parameters
-    assert packed.weight_memory_mb < plain.weight_memory_mb
+def test_weight_only_kinds_have_the_flops_of_the_type_they_compute_in():
+    kinds = ("bf16", "int8-bnb", "int4-bnb", "int8-torchao", "fp8-torchao")
+    shapes = [Shape(batch_size=1, input_tokens=16, output_tokens=4, precision=kind) for kind in kinds]
+    plain, *packed = estimate(ModelSpec(name="m", config=SMALL), shapes, library=library())
+    for kind, made in zip(kinds[1:], packed, strict=True):
+        assert made.flops.value == plain.flops.value
+        assert made.flops.precision == compute_dtype(kind) == "bf16"
+        assert made.parameters == plain.parameters
+        assert made.weight_memory_mb < plain.weight_memory_mb
 
 
 def test_an_unknown_architecture_is_low_and_says_why():
