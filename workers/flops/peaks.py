@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 from pydantic import NonNegativeFloat
 
-from workers.records import Dtype
-from workers.records._base import Record
+from workers.records import Dtype, Record
 
 
 class Peak(Record):
