@@ -39,6 +39,8 @@ def head(tmp_path):
     session = Path("/tmp") / f"jg{os.getpid()}"
     ray = subprocess.Popen(
         [tools / "ray", "start", "--head", "--block", f"--port={free_port()}", f"--dashboard-port={dashboard}",
+         # By default every node's agent wants the same port, and the session's own cluster has it.
+         f"--dashboard-agent-listen-port={free_port()}",
          f"--temp-dir={session}", "--num-cpus=2", "--object-store-memory=100000000", "--disable-usage-stats"],
         env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -63,15 +65,24 @@ def wait_for(address: str) -> None:
     raise TimeoutError(address)
 
 
+def submit(address: str, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Submit a job and wait for it; a head whose agent is not up yet is asked again, as it says."""
+    command = [Path(sys.executable).parent / "ray", "job", "submit", f"--address={address}", "--working-dir=.", "--"]
+    for _ in range(30):
+        job = subprocess.run(
+            [*command, *words], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=280, check=False
+        )
+        if "No available agent" not in job.stderr:
+            return job
+        time.sleep(2)
+    raise TimeoutError(job.stderr)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_jobs_results_stand_in_a_durable_place_that_its_log_names(head):
     address, home, environment = head
-    command = "python -m orchestrator examples/quickstart.yaml"
-    job = subprocess.run(
-        [Path(sys.executable).parent / "ray", "job", "submit", f"--address={address}", "--working-dir=.", "--",
-         *command.split()],
-        cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
+    job = submit(address, environment, "python", "-m", "orchestrator", "examples/quickstart.yaml")
     output = job.stdout + job.stderr
     assert job.returncode == 0, output
     named = re.search(r"results: (\S+)", output)

@@ -34,7 +34,7 @@ def test_a_driver_killed_ten_times_at_random_ends_with_every_run_exactly_once(tm
     print(f"seed {seed}")
     rng = random.Random(seed)
     log, out = tmp_path / "log", tmp_path / "out"
-    asked = settings([{"log": str(log), "sleep_s": 0.3} for _ in range(20)], out=str(out), repeats=3)
+    asked = settings([{"log": str(log), "sleep_s": 0.8} for _ in range(20)], out=str(out), repeats=3)
     kept: dict[str, int] = {}  # what the journal held at a kill, and how often it had been measured by then
     for _ in range(10):
         driver = Driver(tmp_path, asked, address=two_gpus)
