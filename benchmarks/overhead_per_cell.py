@@ -53,9 +53,7 @@ def main() -> None:
     print(f"  {between_s:.3f} s for each cell")
     print(f"  {end_s:.1f} s once, after the last (tables, Ray)")
     print(f"a second start that finds all done: {again_s:.1f} s in all")
-    print(
-        f"ratio to optimum-benchmark's 10.2 s: {overhead_s / 10.2:.3f}, to llenergymeasure's 8.9 s: {overhead_s / 8.9:.3f}"
-    )
+    print(f"ratio to optimum-benchmark: {overhead_s / 10.2:.3f}, to llenergymeasure: {overhead_s / 8.9:.3f}")
 
 
 def _timed(folder: str) -> float:

@@ -26,13 +26,13 @@ class ModelSpec(Record):
     source: str | None = None
     """Hub id or local folder; null where the model is built from `config`."""
     config: dict[str, JsonValue] | None = None
-    """A transformers config (with `model_type`) to build with random weights; null where `source` says where it lies."""
+    """A transformers config (with `model_type`) to build with random weights; null where there is a `source`."""
     revision: str | None = None
     """The hub's branch, tag or commit."""
     trust_remote_code: bool = False
     """Whether code that comes with the model may run. Off unless the sweep says so."""
     fingerprint: str | None = None
-    """SHA-256 over a local folder's files, so that changed weights are measured anew; null for hub and config."""
+    """SHA-256 over a local folder's files, so that changed weights are measured anew; else null."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> "ModelSpec":

@@ -66,7 +66,7 @@ class EnergyMetrics(Record):
     energy_method: EnergyMethod = "none"
     """How the GPU energy was obtained."""
     energy_confidence: Confidence | None = None
-    """`high`: under 5 % uncertain, nothing to doubt; `medium`: one doubt, or under 20 %; `low`: worse; null: no figure."""
+    """`high`: under 5 % uncertain and no doubt; `medium`: one doubt, or under 20 %; `low`: worse; null: no figure."""
     energy_reasons: tuple[str, ...] = ()
     """Machine-readable doubts (`short_window`, `throttled`...), and why a figure is missing."""
     counter_period_ms: NonNegativeFloat | None = None

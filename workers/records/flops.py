@@ -36,7 +36,7 @@ class FlopsResult(Record):
     value: NonNegativeFloat
     """FLOPs of one generation of the whole batch. Unit: FLOP."""
     method: FlopsMethod
-    """How `value` was obtained: the calflops library, a closed form from the architecture, or 2 x parameters x tokens."""
+    """How `value` was obtained: the calflops library, a closed form of the architecture, or 2 x parameters x tokens."""
     confidence: Confidence
     """`high`: within 1 % of what the dispatcher counts on a real run; `medium`: within 5 %; `low`: no promise."""
     precision: str
@@ -81,7 +81,7 @@ class InferenceCost(Record):
     kv_cache_reason: str | None = None
     """Why there is no `kv_cache_mb`."""
     decode_weight_read_mb: NonNegativeFloat | None = None
-    """Weights that one decode pass must read: those of its products, experts at least those of one token. Unit: MB (10^6 bytes)."""
+    """Weights that one decode pass must read: its products', of experts one token's. Unit: MB (10^6 bytes)."""
     decode_cache_read_mb: NonNegativeFloat | None = None
     """KV cache (or recurrent state) that one decode pass must read, mean over the passes. Unit: MB (10^6 bytes)."""
 
