@@ -39,7 +39,7 @@ def test_a_figure_called_medium_is_within_five_per_cent_of_the_dispatcher(kind: 
     shape = Shape(batch_size=4, input_tokens=24, output_tokens=6, precision="bf16")
     model = config.read(one.model)
     twin = Twin(model)
-    counted = Passes(by_dispatcher.counter(twin), [shape], model.bends)
+    counted = Passes(by_dispatcher.counter(twin, {shape.input_tokens}), [shape], model.bends)
     (paper,) = forecast([one])
     assert paper.flops is not None, paper.flops_reason
     assert paper.flops.confidence == "medium"
