@@ -10,7 +10,7 @@ import torch
 from workers import environment, memory, prompts, ranks
 from workers.compute import compute_metrics
 from workers.energy import EnergyMeter, idle
-from workers.errors import PromptError, UnsupportedError, is_out_of_memory
+from workers.errors import PromptError, UnsupportedError
 from workers.latency import inference_metrics
 from workers.model import (
     Generator,
@@ -148,11 +148,6 @@ class Measurer:
         True on a CPU, where the allocator belongs to the operating system and the next run's peak starts afresh.
         """
         return memory.allocated_bytes() <= self._bytes_held + _MAY_STAY_BYTES
-
-    @staticmethod
-    def is_out_of_memory(error: BaseException) -> bool:
-        """Whether `error` says that memory ran out."""
-        return is_out_of_memory(error)
 
     def _model_for(self, cell: Cell) -> tuple[LoadedModel, bool]:
         """The cell's model, and whether it was there already."""

@@ -72,7 +72,7 @@ class Preparation:
         """Whether runs may begin yet: beside a measurement on the CPU, preparing would take its cores."""
         return self._cluster.device != "cpu" or not self.refs
 
-    def settle(self, ref: Any, backlog: Backlog, attempt: int = 1) -> Iterator[tuple[Run, ProcessFailure]]:
+    def settle(self, ref: Any, backlog: Backlog) -> Iterator[tuple[Run, ProcessFailure]]:
         """Take in what one task came to: the model's runs are released, or fail where the model cannot be had."""
         task = self.refs.pop(ref)
         desk = self._desks.pop(ref, None)
@@ -90,7 +90,7 @@ class Preparation:
         if not self.refs:
             self._close_desks()
         if failed is not None:
-            yield from ((run, _cannot_be_had(run, failed, attempt)) for run in backlog.discard(task.model))
+            yield from ((run, _cannot_be_had(run, failed)) for run in backlog.discard(task.model))
         elif task.model not in self._released and not self._fetches(task.model):
             self._released.add(task.model)
             backlog.release(task.model, lambda run: predicted_s(run.cell, self.cost(run)[0]))
@@ -210,7 +210,7 @@ def _came(prepared: Prepared | None) -> bool:
     return prepared is not None and prepared.reason is None
 
 
-def _cannot_be_had(run: Run, prepared: Prepared, attempt: int) -> ProcessFailure:
+def _cannot_be_had(run: Run, prepared: Prepared) -> ProcessFailure:
     return ProcessFailure(
         cell_id=run.cell.cell_id,
         repeat=run.repeat,
@@ -218,5 +218,4 @@ def _cannot_be_had(run: Run, prepared: Prepared, attempt: int) -> ProcessFailure
         error_type=prepared.error_type or "NotFetched",
         error_message=prepared.reason or "",
         traceback=prepared.traceback,
-        attempt=attempt,
     )

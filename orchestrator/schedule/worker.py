@@ -55,7 +55,6 @@ class Worker:
         self.loaded: str | None = None
         self.busy: Busy | None = None
         self.hardware: Hardware | None = None
-        self.greetings: dict[int, Greeting] = {}
         self.deadline = time.monotonic() + START_TIMEOUT_S
         self.refs: dict[Any, int] = {}
         """What this worker still owes, with the rank that owes it."""
@@ -103,7 +102,6 @@ class Worker:
             self.busy.replies[rank] = delivered
             return isinstance(delivered.result, ProcessFailure)
         if isinstance(delivered, Greeting):
-            self.greetings[rank] = delivered
             self.hardware = Hardware(**delivered.hardware)
         if not self.refs:
             self.deadline = float("inf")
