@@ -4,10 +4,15 @@
 window: starting Ray and the processes, importing torch, counting FLOPs, the journal, the tables. On the same grid and
 size of machine, optimum-benchmark took 10.2 s per cell and llenergymeasure 8.9 s (each starts a process per cell).
 
+The first turn on a machine may have to compile what it imports.
+
     python benchmarks/overhead_per_cell.py
+    python benchmarks/overhead_per_cell.py --turns 1
 """
 
+import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,28 +37,36 @@ window: {max_s: 1}
 
 
 def main() -> None:
-    """Run the grid twice, from nothing and with everything done, and print where the time went."""
+    """Run the grid from nothing some times, and print where the time of each went."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=5, help="how often (default: 5)")
+    turns = parser.parse_args().turns
+    print(
+        f"{'s per cell':>11}{'before the first':>18}{'per cell between':>18}{'after the last':>16}{'second start':>14}"
+    )
+    overheads = [_turn() for _ in range(turns)]
+    median = statistics.median(overheads)
+    print(f"overhead: {median:.2f} s per cell (median; {min(overheads):.2f} to {max(overheads):.2f}), at most 1")
+    print(f"ratio to optimum-benchmark: {median / 10.2:.3f}, to llenergymeasure: {median / 8.9:.3f}")
+
+
+def _turn() -> float:
+    """Run the grid from nothing and with everything done; returns the overhead per cell. Unit: s."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sweep.yaml").write_text(SWEEP)
         began_unix_s = time.time()
         whole_s = _timed(folder)
         again_s = _timed(folder)
         rows = pq.read_table(Path(folder) / "results" / "peers-grid" / "raw.parquet").to_pylist()
-    cells = len(rows)
     load_s = sum(row["load_s"] for row in rows if not row["model_reused"])
     measured_s = sum(row["window_s"] + row["warmup_duration_s"] for row in rows)
-    overhead_s = (whole_s - load_s - measured_s) / cells
+    overhead_s = whole_s - load_s - measured_s
     first = min(rows, key=lambda row: row["window_start_unix_s"])
     start_s = first["window_start_unix_s"] - first["warmup_duration_s"] - first["load_s"] - began_unix_s
     end_s = began_unix_s + whole_s - max(row["window_end_unix_s"] for row in rows)
-    between_s = (whole_s - start_s - end_s - load_s - measured_s) / cells
-    print(f"{cells} cells: {whole_s:.1f} s in all, {load_s:.1f} s loading, {measured_s:.1f} s warming up and measuring")
-    print(f"overhead: {overhead_s:.2f} s per cell of this grid, of which")
-    print(f"  {start_s:.1f} s once, before the first cell (Ray, imports, FLOPs of both models)")
-    print(f"  {between_s:.3f} s for each cell")
-    print(f"  {end_s:.1f} s once, after the last (tables, Ray)")
-    print(f"a second start that finds all done: {again_s:.1f} s in all")
-    print(f"ratio to optimum-benchmark: {overhead_s / 10.2:.3f}, to llenergymeasure: {overhead_s / 8.9:.3f}")
+    between_s = (overhead_s - start_s - end_s) / len(rows)
+    print(f"{overhead_s / len(rows):11.2f}{start_s:18.1f}{between_s:18.3f}{end_s:16.1f}{again_s:14.1f}", flush=True)
+    return overhead_s / len(rows)
 
 
 def _timed(folder: str) -> float:

@@ -6,13 +6,14 @@ could not be kept; 130 and 143 stopped by Ctrl-C or SIGTERM.
 
 import argparse
 import difflib
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from workers.imports import uncollected
 
 _LOG_COLUMNS = 160
 
@@ -48,13 +49,13 @@ def main(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
 
 def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable[..., Any]) -> int:
     """Run a sweep file and show what came of it."""
-    from rich.console import Console
+    with uncollected():
+        from rich.console import Console
 
-    from orchestrator import config, report, sweep
-    from orchestrator.interrupt import Interrupted
-    from orchestrator.store import StoreError
+        from orchestrator import config, report, sweep
+        from orchestrator.interrupt import Interrupted
+        from orchestrator.store import StoreError
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A log has no width of its own, and rich would take it for 80 columns.
     console = Console(width=None if sys.stdout.isatty() else _LOG_COLUMNS)
     try:

@@ -1,13 +1,11 @@
 """`estimate`: what an inference costs on paper, before anyone rents a GPU.
 
-The figures are made in a process of their own (`python -m workers.flops`), because they need torch, which the driver
-never loads.
+The figures are made by a process of their own, because they need torch, which the driver never loads.
 """
 
 import argparse
 import json
 import math
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from workers.errors import MeasureError
+from workers.flops import estimate
 from workers.records import PRECISIONS, InferenceCost, ModelSpec, Shape
+
+_SWEEPS = (".yaml", ".yml")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,8 +31,9 @@ def main(argv: Sequence[str]) -> int:
         precision=arguments.precision,
     )
     try:
-        cost = ask(model_spec(arguments.model, trust_remote_code=arguments.trust_remote_code), shape)
-    except ValueError as error:
+        model = model_spec(arguments.model, trust_remote_code=arguments.trust_remote_code)
+        (cost,) = estimate(model, [shape])
+    except (ValueError, MeasureError) as error:
         print(f"estimate: {error}", file=sys.stderr)
         return 2
     if arguments.json:
@@ -51,7 +54,7 @@ def model_spec(text: str, *, trust_remote_code: bool = False) -> ModelSpec:
         return ModelSpec(name=text, source=str(path.resolve()), trust_remote_code=trust_remote_code)
     if path.is_file():
         return ModelSpec(name=text, config=_config(path), trust_remote_code=trust_remote_code)
-    if path.suffix == ".json" or path.is_absolute() or text.startswith("."):
+    if path.suffix in (".json", *_SWEEPS) or path.is_absolute() or text.startswith("."):
         raise ValueError(f"{text}: no such file or folder")
     return ModelSpec(name=text, source=text, trust_remote_code=trust_remote_code)
 
@@ -60,6 +63,10 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        if path.suffix in _SWEEPS:
+            raise ValueError(
+                f"{path}: a transformers config in JSON is needed; `plan` costs the cells of a sweep"
+            ) from None
         raise ValueError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: a transformers config is a JSON object, not {type(config).__name__}")  # noqa: TRY004 - bad input like the rest
@@ -70,22 +77,6 @@ def _finite(value: Any) -> bool:
     """Whether `value` holds no infinity: some configs bound time steps by one, which no product depends on."""
     parts = value if isinstance(value, list) else [value]
     return all(math.isfinite(part) for part in parts if isinstance(part, float))
-
-
-def ask(model: ModelSpec, shape: Shape) -> InferenceCost:
-    """The cost of one inference, from a process that has torch.
-
-    Raises:
-        ValueError: that process could not answer; the message is its own.
-    """
-    request = {"model": model.model_dump(mode="json"), "shapes": [shape.model_dump(mode="json")], "load": {}}
-    done = subprocess.run(
-        [sys.executable, "-m", "workers.flops"], input=json.dumps(request), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"the estimators ended with status {done.returncode}"]
-        raise ValueError(lines[-1])
-    return InferenceCost.model_validate(json.loads(done.stdout)[0])
 
 
 def flat(cost: InferenceCost) -> dict[str, Any]:
@@ -144,10 +135,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
 
 
 if __name__ == "__main__":

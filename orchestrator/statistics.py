@@ -4,8 +4,6 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from scipy.special import stdtrit
-
 from orchestrator.results import Spread
 
 
@@ -21,6 +19,8 @@ def spread(values: Iterable[float | None]) -> Spread:
     mean = statistics.fmean(known)
     if len(known) == 1:
         return Spread(mean=mean, n=1)
+    from scipy.special import stdtrit  # only where there are repeats: importing it takes longer than all else here
+
     std = statistics.stdev(known)
     half = float(stdtrit(len(known) - 1, 0.975)) * std / math.sqrt(len(known))
     return Spread(mean=mean, std=std, ci95_low=mean - half, ci95_high=mean + half, n=len(known))

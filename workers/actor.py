@@ -14,6 +14,7 @@ import ray
 from workers.errors import is_lost, is_out_of_memory
 from workers.gang import Gang
 from workers.hardware import Facts, facts
+from workers.imports import uncollected
 from workers.quiet import hush
 from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
 from workers.redact import redacted
@@ -76,7 +77,8 @@ class MeasuringActor:
         """Import everything heavy. Here and not in `__init__`, so that a failure keeps its own class."""
         hush()
         self._texts = texts
-        self._measurer = self._make()
+        with uncollected():
+            self._measurer = self._make()
         return Greeting(pid=os.getpid(), host=socket.gethostname(), hardware=facts())
 
     def serve(self) -> str:

@@ -3,6 +3,7 @@
     MeasureError              anything below; its message names the place, the value and what would be right
     ├── ModelLoadError        the model could not be found, built or quantised
     ├── UnsupportedError      this hardware or library cannot do what the cell asks for
+    ├── EstimateError         what the model costs could not be counted
     ├── PromptError           there are no prompts of the asked shape
     └── GenerationError       `generate` made another number of tokens than the cell asks for
 
@@ -65,6 +66,10 @@ class ModelLoadError(MeasureError):
 
 class UnsupportedError(MeasureError):
     """This hardware or library cannot do what the cell asks for."""
+
+
+class EstimateError(MeasureError):
+    """What the model costs could not be counted; measuring it may go well all the same."""
 
 
 class PromptError(MeasureError):

@@ -1,19 +1,17 @@
-"""What can be done for a model before a GPU's turn, in CPU tasks: count its FLOPs, fetch its weights."""
+"""What can be done for a model before a GPU's turn, in CPU processes: count its FLOPs, fetch its weights."""
 
 import os
 import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Self
 
-from workers import flops
-from workers.errors import ModelLoadError
-from workers.quiet import hush
+from workers.errors import MeasureError, ModelLoadError
+from workers.flops import EstimatorProcess
 from workers.records import InferenceCost, ModelSpec, Record, Shape
 from workers.redact import redacted
-
-_libraries: list[flops.Library] = []
-"""calflops' process, and those before it that died."""
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
 """Config, tokeniser, index of the weights: all that loading reads but the weights."""
@@ -35,15 +33,40 @@ class Prepared(Record):
     """Where it was raised."""
 
 
-def prepare(model: ModelSpec, load: dict[str, object], shapes: Sequence[Shape]) -> Prepared:
-    """Count what one inference of each shape costs; whatever goes wrong comes back as a value."""
-    hush()
-    _stand_back()
-    try:
-        costs = flops.estimate(model, shapes, load=load, library=_calflops())
-    except Exception as error:
-        return _failed(error, fatal=isinstance(error, ModelLoadError))
-    return Prepared(costs=tuple(costs))
+class Counters:
+    """The processes beside the driver that count what models cost, as many as are asked at once.
+
+    A context manager: leaving it ends them all.
+    """
+
+    def __init__(self) -> None:
+        self._idle: SimpleQueue[EstimatorProcess] = SimpleQueue()
+        self._all: list[EstimatorProcess] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._all:
+            process.end()
+
+    def prepare(self, model: ModelSpec, load: dict[str, object], shapes: Sequence[Shape]) -> Prepared:
+        """Count what one inference of each shape costs; whatever goes wrong comes back as a value. Thread-safe."""
+        try:
+            process = self._idle.get_nowait()
+        except Empty:
+            process = self._new()
+        try:
+            return Prepared(costs=tuple(process.estimate(model, shapes, load=load)))
+        except MeasureError as error:
+            return _failed(error, fatal=isinstance(error, ModelLoadError))
+        finally:
+            if process.lives:
+                self._idle.put(process)
+
+    def _new(self) -> EstimatorProcess:
+        self._all.append(EstimatorProcess())
+        return self._all[-1]
 
 
 def on_hub(model: ModelSpec) -> bool:
@@ -53,7 +76,7 @@ def on_hub(model: ModelSpec) -> bool:
 
 def fetch(model: ModelSpec) -> Prepared:
     """Bring a hub model's files into this node's cache, where loading finds them without the network."""
-    _stand_back()
+    os.setpriority(os.PRIO_PROCESS, 0, 10)  # beside a measurement on the same host, fetching can wait
     from huggingface_hub import snapshot_download
 
     assert model.source is not None
@@ -69,17 +92,6 @@ def fetch(model: ModelSpec) -> Prepared:
         lacking.__cause__ = error
         return _failed(lacking, fatal=True)
     return Prepared()
-
-
-def _calflops() -> flops.Library:
-    """This process's calflops, for all models that it is asked about; a new one where the last has died."""
-    if not _libraries or not _libraries[-1].lives:
-        _libraries.append(flops.Library())
-    return _libraries[-1]
-
-
-def _stand_back() -> None:
-    os.setpriority(os.PRIO_PROCESS, 0, 10)  # beside a measurement on the same host, preparing can wait
 
 
 def _failed(error: Exception, *, fatal: bool) -> Prepared:

@@ -7,7 +7,6 @@ them together, `faults` says what an error of Ray's means, `metrics` tells Prome
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
 
 import ray
 
@@ -19,7 +18,7 @@ from orchestrator.schedule.metrics import Metrics
 from orchestrator.schedule.prepare import Preparation
 from orchestrator.schedule.worker import Equipment
 from workers.actor import Measures
-from workers.prepare import prepare
+from workers.prepare import Counters, Prepared
 from workers.records import Outcome, Run
 
 __all__ = ["Cluster", "connect", "driver_is_on_head", "run"]
@@ -32,7 +31,7 @@ def run(
     *,
     texts: Mapping[str, Sequence[str]] | None = None,
     make: Callable[[], Measures] | None = None,
-    estimate: Callable[..., Any] = prepare,
+    estimate: Callable[..., Prepared] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome]:
     """Make the runs, and yield each one's outcome as it ends.
@@ -43,7 +42,7 @@ def run(
         cluster: Where; see `connect`.
         texts: Prompt and quality texts by their SHA-256; every process gets them.
         make: What measures, made in each process; a stand-in for trivial cells. By default the real `Measurer`.
-        estimate: What prepares a model in a CPU task.
+        estimate: What counts a model's costs, called in threads; a stand-in where nothing is to be counted.
         stop: Asked about once a second; when it says so, what is delivered is yielded, what runs is killed, and that is
             all.
     """
@@ -51,10 +50,11 @@ def run(
         return
     equipment = Equipment(sweep=sweep.name, make=make or _measurer, texts=ray.put(dict(texts or {})))
     backlog = Backlog(runs, keep_order=sweep.order != "longest_first")
-    loop = Loop(cluster, backlog, Preparation(runs, cluster, estimate=estimate), sweep, equipment, stop=stop)
     metrics = Metrics(sweep.name)
-    with contextlib.closing(loop.outcomes()) as outcomes:
-        for outcome in outcomes:
+    with Counters() as counters, contextlib.ExitStack() as stack:
+        preparation = Preparation(runs, cluster, estimate=estimate or counters.prepare)
+        loop = Loop(cluster, backlog, preparation, sweep, equipment, stop=stop)
+        for outcome in stack.enter_context(contextlib.closing(loop.outcomes())):
             metrics.ended(outcome)
             metrics.busy(loop.busy_share)
             yield outcome

@@ -1,6 +1,6 @@
 """The one event loop: open workers, feed them, take in what they deliver, end what hangs.
 
-It waits in `ray.wait` and nowhere else, so that the driver does not burn a core beside an energy measurement.
+It waits in `ray.wait`, so that the driver does not burn a core beside an energy measurement.
 """
 
 import logging
@@ -29,6 +29,9 @@ _LOOK_ROUND_S = 5.0
 
 _SLEEP_S = 1.0
 """How long the loop sleeps at most before it asks whether to stop."""
+
+_GLANCE_S = 0.02
+"""How long it sleeps while FLOPs are being counted, of which `ray.wait` does not hear."""
 
 log = logging.getLogger("joulegrid")
 
@@ -108,7 +111,7 @@ class Loop:
         models are being prepared, they wait for those.
         """
         workers = Counter(worker.kind for worker in self._workers)
-        waits = bool(self._preparation.refs)
+        waits = self._preparation.lasts
         coming = Counter(worker.kind for worker in self._workers if not worker.busy and (waits or not worker.idle))
         runs = self._backlog.expected()
         for kind in self._backlog.by_need(workers):
@@ -130,7 +133,7 @@ class Loop:
                 cost, reason = self._preparation.cost(run)
                 attempt = len(self._earlier[run.key]) + 1
                 worker.start(run, cost, reason, attempt=attempt, timeout_s=self._sweep.timeout_s)
-            elif worker.kind not in self._backlog.kinds() and not self._preparation.refs:
+            elif worker.kind not in self._backlog.kinds() and not self._preparation.lasts:
                 self._close(worker)
 
     def _fits(self, worker: Worker, run: Run) -> bool:
@@ -160,9 +163,15 @@ class Loop:
 
     def _collect(self, patience_s: float = _SLEEP_S) -> Iterator[Outcome]:
         """Wait for something to be delivered, then take in all that is there."""
+        if counted := self._preparation.counted:
+            for run, failure in self._preparation.settle_counts(counted, self._backlog):
+                yield self._outcome(run, (), failure)
+            return
+        if self._preparation.counts:
+            patience_s = min(patience_s, _GLANCE_S)
         owing = {ref: worker for worker in self._workers for ref in worker.refs}
         refs = [*owing, *self._preparation.refs]
-        if not refs:  # only nodes that may still come can help: `_look_round` decides
+        if not refs:  # only counts that end and nodes that may still come can help: `_look_round` decides
             time.sleep(patience_s)
             return
         bounds = (worker.deadline - time.monotonic() for worker in self._workers)

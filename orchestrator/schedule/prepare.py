@@ -1,11 +1,14 @@
 """Preparation ahead of the GPU's turn: a model's costs are counted once, its weights fetched to where they are needed.
 
-All of it happens in CPU processes, so that no GPU waits for a download. They reserve no CPU: processes that measure may
-hold every one, and would wait for the very model that could not be prepared. The driver bounds how many run at once.
+Costs are counted beside the driver, from before Ray has started; weights are fetched by tasks on the nodes. Those
+reserve no CPU: processes that measure may hold every one, and would wait for the very model that could not be prepared.
+The driver bounds how many run at once.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
@@ -14,19 +17,22 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.backlog import Backlog, model_key
 from orchestrator.predict import predicted_s
 from orchestrator.schedule.cluster import Cluster, Node
-from workers.prepare import Prepared, fetch, on_hub, prepare
+from workers.prepare import Prepared, fetch, on_hub
 from workers.records import InferenceCost, ModelSpec, ProcessFailure, Run, Shape
 
 _CPUS_PER_TASK = 2
-"""Counting is one thread, and what else runs on the node needs some too."""
+"""Counting and fetching take about one each, and what else runs on the node needs some too."""
+
+_COUNTS_AT_ONCE = 8
+"""Counting takes about 1 GB."""
 
 
-class _Task(NamedTuple):
-    """One thing to do for a model."""
+class _Fetch(NamedTuple):
+    """Weights on their way to a node."""
 
     model: str
-    node: str | None
-    """Id of the node that it fetches weights to; null where it counts FLOPs."""
+    node: str
+    """Its id."""
 
 
 class Preparation:
@@ -35,7 +41,7 @@ class Preparation:
     Args:
         runs: Every run of the sweep.
         cluster: Where weights will be needed.
-        estimate: What counts a model's FLOPs in a task; a stand-in where nothing is to be counted.
+        estimate: Counts a model's FLOPs, called in threads of this process.
         fetch: What brings a hub model's weights to the node that it runs on; a stand-in where there is no hub.
     """
 
@@ -44,11 +50,10 @@ class Preparation:
         runs: Sequence[Run],
         cluster: Cluster,
         *,
-        estimate: Callable[..., Prepared] = prepare,
+        estimate: Callable[..., Prepared],
         fetch: Callable[[ModelSpec], Prepared] = fetch,
     ) -> None:
         self._cluster = cluster
-        self._estimate = estimate
         self._fetch = fetch
         self._runs: dict[str, list[Run]] = {}
         for run in runs:
@@ -59,41 +64,58 @@ class Preparation:
         self._fetched: dict[str, dict[str, Prepared | None]] = {}
         """Hub model -> node -> what came of fetching; null while it is not known."""
         self._released: set[str] = set()
-        self._todo = deque(_Task(model, None) for model in self._runs)
-        self.refs: dict[Any, _Task] = {}
-        """Tasks that run."""
-        self._desks: dict[Any, Any] = {}
-        """Task that runs -> the process that counts it."""
-        self._free_desks: list[Any] = []
-        self._begin()
+        self._to_fetch: deque[_Fetch] = deque()
+        self.refs: dict[Any, _Fetch] = {}
+        """Fetches that run."""
+        threads = min(_COUNTS_AT_ONCE, max(1, (os.cpu_count() or 1) // _CPUS_PER_TASK))
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="count")
+        self.counts: dict[Future[Prepared], str] = {}
+        """Counts that run or wait for a thread, with their models. `ray.wait` does not hear of their ends."""
+        for model, (first, *_) in self._runs.items():
+            count = self._threads.submit(estimate, first.cell.model, first.cell.load, self._shapes[model])
+            self.counts[count] = model
+
+    @property
+    def counted(self) -> list[Future[Prepared]]:
+        """Counts that are done and wait for `settle_counts`."""
+        return [count for count in self.counts if count.done()]
+
+    @property
+    def lasts(self) -> bool:
+        """Whether models are still on their way."""
+        return bool(self.counts or self.refs)
 
     @property
     def may_measure(self) -> bool:
         """Whether runs may begin yet: beside a measurement on the CPU, preparing would take its cores."""
-        return self._cluster.device != "cpu" or not self.refs
+        return self._cluster.device != "cpu" or not self.lasts
+
+    def settle_counts(
+        self, counted: Sequence[Future[Prepared]], backlog: Backlog
+    ) -> Iterator[tuple[Run, ProcessFailure]]:
+        """Take in what has been counted: the models' runs are released, or fail where a model cannot be had."""
+        for count in counted:
+            model = self.counts.pop(count)
+            error = count.exception()
+            prepared = Prepared(reason=f"{type(error).__name__}: {error}") if error else count.result()
+            yield from self._settled(model, self._counted(model, prepared), backlog)
 
     def settle(self, ref: Any, backlog: Backlog) -> Iterator[tuple[Run, ProcessFailure]]:
-        """Take in what one task came to: the model's runs are released, or fail where the model cannot be had."""
-        task = self.refs.pop(ref)
-        desk = self._desks.pop(ref, None)
+        """Take in what one fetch came to: the model's runs are released, or fail where the model cannot be had."""
+        model, node = self.refs.pop(ref)
         try:
             prepared: Prepared = ray.get(ref)
-            self._free_desks += [desk] if desk else []
         except Exception as error:  # the task's process or node died: measuring may go well all the same
-            what = "fetching weights" if task.node else "counting FLOPs"
-            prepared = Prepared(reason=f"{what} ended with {type(error).__name__}: {error}")
-        if task.node is None:
-            failed = self._counted(task.model, prepared)
-        else:
-            failed = self._settle_fetch(task.model, task.node, prepared)
+            prepared = Prepared(reason=f"fetching weights ended with {type(error).__name__}: {error}")
+        yield from self._settled(model, self._settle_fetch(model, node, prepared), backlog)
+
+    def _settled(self, model: str, failed: Prepared | None, backlog: Backlog) -> Iterator[tuple[Run, ProcessFailure]]:
         self._begin()
-        if not self.refs:
-            self._close_desks()
         if failed is not None:
-            yield from ((run, _cannot_be_had(run, failed)) for run in backlog.discard(task.model))
-        elif task.model not in self._released and not self._fetches(task.model):
-            self._released.add(task.model)
-            backlog.release(task.model, lambda run: predicted_s(run.cell, self.cost(run)[0]))
+            yield from ((run, _cannot_be_had(run, failed)) for run in backlog.discard(model))
+        elif model not in self._released and not self._fetches(model):
+            self._released.add(model)
+            backlog.release(model, lambda run: predicted_s(run.cell, self.cost(run)[0]))
 
     def look_round(self) -> None:
         """Fetch weights to nodes that have come since."""
@@ -101,7 +123,7 @@ class Preparation:
             if model in self._released:
                 new = [node for node in self._nodes_for(model) if node.id not in fetched]
                 fetched.update(dict.fromkeys(node.id for node in new))
-                self._todo.extend(_Task(model, node.id) for node in new)
+                self._to_fetch.extend(_Fetch(model, node.id) for node in new)
         self._begin()
 
     def at_hand(self, run: Run, nodes: Sequence[Node]) -> bool:
@@ -124,35 +146,21 @@ class Preparation:
 
     def cancel(self) -> None:
         """End what still runs, and begin nothing more."""
-        self._todo.clear()
-        for ref in self.refs.keys() - self._desks.keys():
+        self._to_fetch.clear()
+        for ref in self.refs:
             ray.cancel(ref, force=True)
-        self._close_desks()
         self.refs.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.counts.clear()
 
     def _begin(self) -> None:
-        """Start what may run now."""
+        """Start the fetches that may run now."""
         at_once = max(1, int(sum(node.cpus for node in self._cluster.nodes.values())) // _CPUS_PER_TASK)
-        while self._todo and len(self.refs) < at_once:
-            task = self._todo.popleft()
-            self.refs[self._start(task)] = task
-
-    def _start(self, task: _Task) -> Any:
-        cell = self._runs[task.model][0].cell
-        if task.node is not None:
-            where = NodeAffinitySchedulingStrategy(task.node, soft=False)
-            return ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=where)(self._fetch).remote(cell.model)
-        desk = self._free_desks.pop() if self._free_desks else _Desk.remote(self._estimate)
-        ref = desk.count.remote(cell.model, cell.load, self._shapes[task.model])
-        self._desks[ref] = desk
-        return ref
-
-    def _close_desks(self) -> None:
-        """End the processes that count."""
-        for desk in (*self._desks.values(), *self._free_desks):
-            ray.kill(desk, no_restart=True)
-        self._desks.clear()
-        self._free_desks.clear()
+        while self._to_fetch and len(self.refs) < at_once:
+            fetch = self._to_fetch.popleft()
+            where = NodeAffinitySchedulingStrategy(fetch.node, soft=False)
+            task = ray.remote(num_cpus=0, max_calls=1, scheduling_strategy=where)(self._fetch)
+            self.refs[task.remote(self._runs[fetch.model][0].cell.model)] = fetch
 
     def _counted(self, model: str, prepared: Prepared) -> Prepared | None:
         """Keep the costs; fetch what comes from the hub. Returns the failure where the model cannot be had."""
@@ -163,7 +171,7 @@ class Preparation:
             self._reasons[model] = prepared.reason
         if on_hub(self._runs[model][0].cell.model):
             self._fetched[model] = {node.id: None for node in self._nodes_for(model)}
-            self._todo.extend(_Task(model, node) for node in self._fetched[model])
+            self._to_fetch.extend(_Fetch(model, node) for node in self._fetched[model])
         return None
 
     def _settle_fetch(self, model: str, node: str, prepared: Prepared) -> Prepared | None:
@@ -191,19 +199,6 @@ def shape_of(run: Run) -> Shape:
         output_tokens=cell.output_tokens,
         precision=cell.precision,
     )
-
-
-class _Counting:
-    """A process that counts model after model, so that torch and calflops are imported once. It measures nothing."""
-
-    def __init__(self, estimate: Callable[..., Prepared]) -> None:
-        self._estimate = estimate
-
-    def count(self, model: ModelSpec, load: dict[str, Any], shapes: Sequence[Shape]) -> Prepared:
-        return self._estimate(model, load, shapes)
-
-
-_Desk: Any = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy="SPREAD")(_Counting)
 
 
 def _came(prepared: Prepared | None) -> bool:

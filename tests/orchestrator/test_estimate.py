@@ -62,16 +62,26 @@ def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsy
     assert said.count("\n") == 1
 
 
-def test_a_path_to_nothing_is_status_two(tmp_path, capsys):
-    assert main([str(tmp_path / "nothing.json"), *SHAPE]) == 2
+def test_a_sweep_is_sent_to_plan(tmp_path, capsys):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("models: gpt2")
+    assert main([str(path), *SHAPE]) == 2
+    assert "`plan` costs the cells of a sweep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nothing.json", "nothing.yaml"])
+def test_a_path_to_nothing_is_status_two(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([name, *SHAPE]) == 2
     assert "no such file or folder" in capsys.readouterr().err
 
 
-def test_a_size_that_is_not_positive_is_status_two(config, capsys):
+@pytest.mark.parametrize("size", ["0", "-1", "x", "1.5"])
+def test_a_size_that_is_not_positive_is_status_two(size, config, capsys):
     with pytest.raises(SystemExit) as ended:
-        main([str(config), "--batch-size", "0", "--input-tokens", "1", "--output-tokens", "1"])
+        main([str(config), "--batch-size", size, "--input-tokens", "1", "--output-tokens", "1"])
     assert ended.value.code == 2
-    assert "not a positive number" in capsys.readouterr().err
+    assert "not a positive whole number" in capsys.readouterr().err
 
 
 def test_the_command_itself_loads_no_torch():

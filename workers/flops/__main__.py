@@ -1,34 +1,137 @@
-"""`estimate` as a process, so that a driver without torch can ask: `python -m workers.flops < request.json`.
+"""The process that estimates: `python -m workers.flops`; `workers.flops.process` is its caller's side.
 
-A request is `{"model": ModelSpec, "shapes": [Shape, ...], "load": {...}}`; the answer is a JSON list of
-`InferenceCost`. Exit status 2, and one line on standard error, where the model's config cannot be read.
+A request is a line of JSON, `{"model": ModelSpec, "shapes": [Shape, ...], "load": {...}}`; the answer is a line too,
+`{"costs": [InferenceCost, ...]}` or `{"error": ..., "message": ..., "traceback": ...}`.
+
+Imports take seconds and are made once, here. Each request is worked on in a fork, and calflops, which leaves torch
+patched, in a fork of that: whatever a library or a model's code does to a process ends with the request.
 """
 
 import json
+import os
+import signal
 import sys
-from contextlib import redirect_stdout
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from workers.errors import MeasureError
-from workers.flops import estimate
-from workers.records import ModelSpec, Shape
+from workers.imports import uncollected
+
+CALFLOPS_TIMEOUT_S = 300
+"""A count takes seconds; past this the library is stuck, and the other estimators answer."""
+
+TIMEOUT_S = 900
+"""Past this the model is measured without FLOPs."""
 
 
-def main() -> int:
-    """Answer one request."""
-    request = json.load(sys.stdin)
+class _Fork(NamedTuple):
+    """A process that is at work on one thing."""
+
+    pid: int
+    answers: int
+    """The pipe that its answer comes through."""
+
+    def receive(self) -> tuple[Any, str | None]:
+        """What it came to; or null and why it ended without an answer."""
+        with os.fdopen(self.answers, "rb") as pipe:
+            said = pipe.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if said:
+            return json.loads(said), None
+        return None, "had not finished in time" if code == -signal.SIGALRM else f"ended with status {code}"
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    answers = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the model's code prints is no answer
+    with uncollected():
+        _import()
+    os.setpriority(os.PRIO_PROCESS, 0, 10)  # beside a measurement on the same host, counting can wait
+    for line in sys.stdin:
+        os.write(answers, (json.dumps(_answer(json.loads(line))) + "\n").encode())
+
+
+def _import() -> None:
+    """Import what every fork needs."""
+    import torch
+    from transformers import PreTrainedModel  # noqa: F401 - what every model's code imports
+
+    from workers.flops import costs  # noqa: F401
+
+    with suppress(ImportError):  # without calflops, each answer says so
+        import calflops  # noqa: F401
+
+        from workers.flops import by_calflops  # noqa: F401
+    torch.set_num_threads(1)  # a pool of threads would not come along into a fork
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    answer, failure = _fork(lambda: _estimate(request), TIMEOUT_S).receive()
+    return dict(answer) if answer else {"error": "EstimateError", "message": f"counting FLOPs {failure}"}
+
+
+_open_ends: list[int] = []
+"""Pipes that this process will answer through. Its own forks must not hold them open when it has died."""
+
+
+def _fork(work: Callable[[], Any], timeout_s: int) -> _Fork:
+    """Do `work` in a process of its own, and send what it returns, as JSON, through a pipe."""
+    answers, end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(end)
+        return _Fork(pid, answers)
+    signal.alarm(timeout_s)
+    status = 1
     try:
-        with redirect_stdout(sys.stderr):
-            costs = estimate(
-                ModelSpec.model_validate(request["model"]),
-                [Shape.model_validate(shape) for shape in request["shapes"]],
-                load=request.get("load", {}),
-            )
-    except MeasureError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(json.dumps([cost.model_dump(mode="json") for cost in costs]))
-    return 0
+        for other in _open_ends:
+            os.close(other)
+        _open_ends[:] = [end]
+        answer = json.dumps(work()).encode()
+        with os.fdopen(end, "wb") as pipe:
+            pipe.write(answer)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _estimate(request: dict[str, Any]) -> dict[str, Any]:
+    from workers.errors import ModelLoadError
+    from workers.flops import costs
+    from workers.records import ModelSpec, Shape
+
+    model = ModelSpec.model_validate(request["model"])
+    shapes = [Shape.model_validate(shape) for shape in request["shapes"]]
+    counting = _fork(lambda: _by_calflops(model, shapes, request["load"]), CALFLOPS_TIMEOUT_S)
+
+    def calflops() -> costs.Counted:
+        counted, failure = counting.receive()
+        return (counted["flops"], counted["failure"]) if counted else (None, f"calflops {failure}")
+
+    try:
+        made = costs.estimate(model, shapes, load=request["load"], calflops=calflops)
+    except Exception as error:
+        fatal = isinstance(error, ModelLoadError)
+        return {
+            "error": "ModelLoadError" if fatal else "EstimateError",
+            "message": str(error) if fatal else f"{type(error).__name__}: {error}",
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+    return {"costs": [cost.model_dump(mode="json") for cost in made]}
+
+
+def _by_calflops(model: Any, shapes: Sequence[Any], load: Mapping[str, Any]) -> dict[str, Any]:
+    """The count by calflops, with an attention mask, or else, in a process that is not patched yet, without."""
+    from workers.flops import by_calflops, config
+
+    flops, _ = _fork(lambda: by_calflops.count(model, shapes, load, masked=True), CALFLOPS_TIMEOUT_S).receive()
+    try:
+        return {"flops": flops or by_calflops.count(model, shapes, load, masked=False), "failure": None}
+    except Exception as error:
+        return {"flops": None, "failure": config.one_line(error)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,129 +1,39 @@
-"""Counting with the calflops library, in a process of its own.
+"""Counting with the calflops library, in a process that ends with the count.
 
 calflops replaces functions of `torch.nn.functional` while it counts, and leaves them replaced when the model raises:
-the next count in that process is double, and everything that runs there stays instrumented. So `Library` starts
-`python -m workers.flops.by_calflops`, which answers requests line by line, and forks for each: whatever a count leaves
-behind ends with it.
+the next count in that process is double, and everything that runs there stays instrumented. Call `count` only where
+nothing else is computed, now or later: `workers.flops.__main__` forks for each.
 """
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from math import prod
-from typing import Any, Self
+from typing import Any
 
+from workers.flops import config
+from workers.flops.passes import Passes
+from workers.flops.twin import Twin
 from workers.records import ModelSpec, Shape
 
 _MATRIX = 2  # dimensions of a matrix, and operands of a product
 
-TIMEOUT_S = 300
-"""A count takes seconds; past this the library is stuck, and the other estimators answer."""
 
+def count(model: ModelSpec, shapes: Sequence[Shape], load: Mapping[str, Any], *, masked: bool) -> list[float]:
+    """FLOPs of each of `shapes`, in their order. Leaves torch patched.
 
-class Library:
-    """The process that calflops works in. A context manager: leaving it ends the process.
+    Args:
+        model: the model.
+        shapes: batch sizes, tokens and precisions.
+        load: the sweep's arguments of loading.
+        masked: whether the passes get an attention mask; see `Twin`.
 
-    Requests are answered in the order they were sent in, so one can be sent before the other estimators begin, and read
-    when they are done.
+    Raises:
+        Exception: whatever the model, transformers or calflops raise.
     """
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            bufsize=1,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    @property
-    def lives(self) -> bool:
-        """Whether the process still answers."""
-        return self._process.poll() is None
-
-    def send(self, model: ModelSpec, shapes: Sequence[Shape], load: Mapping[str, Any]) -> None:
-        """Ask for the FLOPs of each of `shapes`."""
-        request = {
-            "model": model.model_dump(mode="json"),
-            "shapes": [shape.model_dump(mode="json") for shape in shapes],
-            "load": dict(load),
-        }
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-
-    def receive(self) -> tuple[list[float] | None, str | None]:
-        """FLOPs of each shape of the oldest request that was not answered yet, or None and why."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            return None, f"the process of calflops ended with status {self._process.wait()}"
-        answer = json.loads(line)
-        return answer["flops"], answer["failure"]
-
-
-def main() -> None:
-    """Answer requests until there are no more."""
-    # Imported once here instead of in every fork; where calflops is missing, each answer says so.
-    with suppress(ImportError):
-        import calflops  # noqa: F401
-
-        from workers.flops import twin  # noqa: F401
-
-    answers = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the model's code prints is no answer
-    for line in sys.stdin:
-        request = json.loads(line)
-        if code := _forked(answers, request, masked=True):
-            code = _forked(answers, request, masked=False)
-        if code:
-            late = code == -signal.SIGALRM
-            why = f"calflops had not finished after {TIMEOUT_S} s" if late else f"calflops ended with status {code}"
-            _reply(answers, {"flops": None, "failure": why})
-
-
-def _forked(answers: int, request: dict[str, Any], *, masked: bool) -> int:
-    """Count and answer in a fork; returns its exit status, and 1 where only a count without mask is left to try."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(TIMEOUT_S)
-        answer = _answer(request, masked=masked)
-        if answer["flops"] is None and masked:
-            os._exit(1)
-        _reply(answers, answer)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _reply(answers: int, answer: dict[str, Any]) -> None:
-    os.write(answers, (json.dumps(answer) + "\n").encode())
-
-
-def _answer(request: dict[str, Any], *, masked: bool) -> dict[str, Any]:
-    from workers.flops import config
-    from workers.flops.passes import Passes
-    from workers.flops.twin import Twin
-
-    shapes = [Shape.model_validate(shape) for shape in request["shapes"]]
-    try:
-        _respell()
-        read = config.read(ModelSpec.model_validate(request["model"]), request["load"])
-        count = _counter(Twin(read, masked=masked), {shape.input_tokens for shape in shapes})
-        passes = Passes(count, shapes, read.bends)
-        return {"flops": [passes.flops(shape) for shape in shapes], "failure": None}
-    except Exception as error:
-        return {"flops": None, "failure": config.one_line(error)}
+    _respell()
+    read = config.read(model, load)
+    counter = _counter(Twin(read, masked=masked), {shape.input_tokens for shape in shapes})
+    passes = Passes(counter, shapes, read.bends)
+    return [passes.flops(shape) for shape in shapes]
 
 
 def _respell() -> None:
@@ -215,7 +125,3 @@ def _counter(twin: Any, prompts: Collection[int]) -> Any:
         return Pair(prefill=prefill, decode=2 * macs(generation))
 
     return count
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from workers.errors import ModelLoadError
 from workers.flops import blueprint, by_architecture, by_dispatcher, config, memory
-from workers.flops.by_calflops import Library
 from workers.flops.passes import Passes
 from workers.flops.twin import Twin
 from workers.flops.verdict import verdict
@@ -16,12 +15,16 @@ _MB = 1e6
 _T = TypeVar("_T")
 
 
+Counted = tuple[list[float] | None, str | None]
+"""FLOPs of each shape, or null and why."""
+
+
 def estimate(
     model: ModelSpec,
     shapes: Sequence[Shape],
     *,
     load: Mapping[str, Any] = {},
-    library: Library | None = None,
+    calflops: Callable[[], Counted],
 ) -> list[InferenceCost]:
     """What one inference of `model` costs on paper, for each of `shapes`, in their order.
 
@@ -32,23 +35,15 @@ def estimate(
         model: the model; of the hub's models, only the config is fetched.
         shapes: batch sizes, tokens and precisions.
         load: the sweep's arguments of loading: those that name a field of the config replace it.
-        library: calflops' process, where many models share one; otherwise this call has its own.
+        calflops: waits for what calflops has counted elsewhere; asked last, so that it counts beside everything here.
 
     Raises:
         ModelLoadError: the config cannot be read, or does not say how large the model is.
     """
-    if not shapes:
-        return []
-    if library is None:
-        with Library() as own:
-            return estimate(model, shapes, load=load, library=own)
-    library.send(model, shapes, load)  # first, so that it counts beside everything below
-    try:
-        drawing = _draw(model, config.read(model, load))
-        dispatched, no_dispatcher = _attempt(lambda: _dispatch(drawing, shapes))
-        closed, no_closed = _attempt(lambda: _closed_form(drawing, shapes))
-    finally:
-        calflops, no_calflops = library.receive()
+    drawing = _draw(model, config.read(model, load))
+    dispatched, no_dispatcher = _attempt(lambda: _dispatch(drawing, shapes))
+    closed, no_closed = _attempt(lambda: _closed_form(drawing, shapes))
+    by_calflops, no_calflops = calflops()
     failures = {"dispatcher": no_dispatcher, "architecture": no_closed, "calflops": drawing.no_twin or no_calflops}
     return [
         _cost(
@@ -56,7 +51,7 @@ def estimate(
             shape,
             dispatched,
             FlopsEstimates(
-                calflops=calflops[i] if calflops else None,
+                calflops=by_calflops[i] if by_calflops else None,
                 architecture=closed.flops(shape) if closed else None,
                 parameter_estimate=2.0 * drawing.sizes.active * _tokens(shape),
                 dispatcher=dispatched.flops(shape) if dispatched else None,

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import PreTrainedModel as _  # noqa: F401 - seconds of imports, which are no part of loading a model
+from transformers.utils import logging as transformers_logging
 
 from workers.errors import MeasureError, ModelLoadError, UnsupportedError, is_out_of_memory
 from workers.model import kinds
@@ -68,7 +71,7 @@ def load(cell: Cell) -> LoadedModel:
     """
     device = choose_device(cell.device)
     kinds.allow_tf32(cell.precision, device)
-    _prepare_libraries()
+    _quieten()
     arguments = _arguments(cell, device)  # imports the quantising libraries, which is no part of loading
     begin = time.perf_counter()
     try:
@@ -96,8 +99,6 @@ def attention_used(loaded: LoadedModel) -> str | None:
 
 
 def _from_source(cell: Cell, arguments: dict[str, Any]) -> Any:
-    from transformers import AutoModelForCausalLM
-
     source = cell.model.source or ""
     if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
         raise ModelLoadError(f"model {cell.model.name!r}: there is no folder {source!r} on {socket.gethostname()}")
@@ -115,8 +116,6 @@ def _from_config(cell: Cell, device: Any, arguments: dict[str, Any]) -> Any:
     Quantising and splitting happen while transformers *loads* weights, so for those the random ones are handed to
     `from_pretrained` as a state dict: no disk, and the same code as for a model from the hub.
     """
-    from transformers import AutoModelForCausalLM
-
     config = _config(cell.model)
     loaded_again = cell.precision in kinds.QUANTISERS or cell.tensor_parallel > 1
     build = {name: value for name, value in arguments.items() if name in _BUILD or not loaded_again}
@@ -137,8 +136,6 @@ def _from_config(cell: Cell, device: Any, arguments: dict[str, Any]) -> Any:
 
 
 def _config(spec: ModelSpec) -> Any:
-    from transformers import AutoConfig
-
     fields = dict(spec.config or {})
     kind = fields.pop("model_type", None)
     if not isinstance(kind, str):
@@ -181,23 +178,18 @@ def _split(ways: int) -> dict[str, Any]:
 
 def _make_ready(model: Any) -> None:
     """Evaluation mode, no gradients, and a generation config without what the hub's authors like to sample with."""
-    from transformers import GenerationConfig
-
     model.eval()
     model.requires_grad_(False)
     old = model.generation_config
     model.generation_config = GenerationConfig(bos_token_id=old.bos_token_id, pad_token_id=old.pad_token_id)
 
 
-def _prepare_libraries() -> None:
-    """Import what is slow to import; no progress bars in a job's log, no warnings within the window.
+def _quieten() -> None:
+    """No progress bars in a job's log, and no warnings within the window.
 
     bitsandbytes warns per layer and token that LLM.int8 takes fp16, which costs time that is not the model's.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from transformers import PreTrainedModel  # noqa: F401 - seconds of imports, no part of loading a model
-    from transformers.utils import logging as transformers_logging
-
     transformers_logging.disable_progress_bar()
 
 

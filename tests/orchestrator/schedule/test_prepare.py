@@ -1,5 +1,6 @@
 """Preparation for real: a hub served on this machine, whose weights are fetched ahead and once; what cannot be had."""
 
+import concurrent.futures
 import functools
 import hashlib
 import json
@@ -151,6 +152,33 @@ def test_a_model_that_cannot_be_counted_is_measured_all_the_same(ray_session: No
     assert [outcome.status for outcome in outcomes] == ["ok"]
 
 
+def breaks(*_: Any) -> Prepared:
+    raise RuntimeError("counting broke")
+
+
+def test_a_count_that_raises_leaves_the_runs_without_flops_and_nothing_else(ray_session: None) -> None:
+    asked = sweep([{}])
+    runs = plan.runs(plan.expand(asked), asked)
+    outcomes = list(schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=breaks))
+    assert [outcome.status for outcome in outcomes] == ["ok"]
+
+
+def test_a_stop_does_not_wait_for_a_count(ray_session: None) -> None:
+    asked = sweep([{}])
+    runs = plan.runs(plan.expand(asked), asked)
+    counting, done = threading.Event(), threading.Event()
+
+    def hangs(*_: Any) -> Prepared:
+        counting.set()
+        done.wait(60)
+        return Prepared()
+
+    cluster = schedule.connect(asked)
+    assert not list(schedule.run(runs, asked, cluster, make=StandIn, estimate=hangs, stop=counting.is_set))
+    assert not done.is_set()
+    done.set()
+
+
 def test_a_model_that_cannot_be_had_fails_all_its_runs_without_a_process(ray_session: None) -> None:
     asked = sweep([{}, {}])
     runs = plan.runs(plan.expand(asked), asked)
@@ -186,10 +214,14 @@ def sent(*, ghost_only: bool = False) -> Sent:
     backlog = Backlog([run], keep_order=False)
     preparation = Preparation([run], cluster, estimate=not_estimated, fetch=comes)
     failed: list[ProcessFailure] = []
-    while preparation.refs:
+    while preparation.lasts:
         assert not backlog.kinds()  # no run before every node has been heard
-        (ready,), _ = ray.wait(list(preparation.refs))
-        failed += [failure for _, failure in preparation.settle(ready, backlog)]
+        if preparation.counts:
+            done, _ = concurrent.futures.wait(preparation.counts, return_when="FIRST_COMPLETED")
+            failed += [failure for _, failure in preparation.settle_counts(list(done), backlog)]
+        else:
+            (ready,), _ = ray.wait(list(preparation.refs))
+            failed += [failure for _, failure in preparation.settle(ready, backlog)]
     return Sent(run, here, ghost, cluster, preparation, backlog, failed)
 
 
@@ -213,7 +245,7 @@ def test_a_node_that_comes_later_fetches_before_it_measures(ray_session: None) -
     now.cluster.nodes[late.id] = late
     assert not now.preparation.at_hand(now.run, [late])
     now.preparation.look_round()
-    assert [task.node for task in now.preparation.refs.values()] == [late.id]
+    assert [fetch.node for fetch in now.preparation.refs.values()] == [late.id]
 
 
 def test_weights_that_no_node_can_fetch_fail_the_runs(ray_session: None) -> None:

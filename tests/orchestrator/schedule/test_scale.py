@@ -13,6 +13,6 @@ BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "ten_thousand_cells.py"
 @pytest.mark.slow
 def test_the_drivers_memory_does_not_grow_with_the_sweep() -> None:
     said = subprocess.run(
-        [sys.executable, BENCHMARK, "--sizes", "200", "3000"], check=True, capture_output=True, text=True, timeout=280
+        [sys.executable, BENCHMARK, "--sizes", "1000", "4000"], check=True, capture_output=True, text=True, timeout=280
     ).stdout
     assert json.loads(said.splitlines()[-1])["ratios"]["driver_mb"] <= 1.25

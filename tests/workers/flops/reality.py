@@ -8,8 +8,7 @@ from tiny import tiny
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from workers.flops.by_calflops import Library
-from workers.flops.costs import estimate
+from workers.flops import EstimatorProcess
 from workers.records import InferenceCost, ModelSpec, Shape
 
 SHAPE = Shape(batch_size=2, input_tokens=12, output_tokens=5, precision="fp32")
@@ -48,16 +47,16 @@ def spec(config: PretrainedConfig) -> ModelSpec:
 
 
 @cache
-def library() -> Library:
-    """One calflops process for the whole session; it ends with the pipe that it reads from."""
-    return Library()
+def estimator() -> EstimatorProcess:
+    """One process for the whole session; it ends with the pipe that it reads from."""
+    return EstimatorProcess()
 
 
 @cache
 def compared(model_type: str) -> tuple[int, InferenceCost]:
     """(executed FLOPs, our cost) of one inference of the tiny model of that type."""
     config = tiny(model_type)
-    return executed(config), estimate(spec(config), [SHAPE], library=library())[0]
+    return executed(config), estimator().estimate(spec(config), [SHAPE])[0]
 
 
 def keeps_its_promise(real: float, cost: InferenceCost) -> bool:

@@ -1,11 +1,10 @@
 """Our verdicts against real runs of tiny models, over the decoder architectures that transformers ships."""
 
 import pytest
-from reality import SHAPE, compared, executed, keeps_its_promise, library, spec
+from reality import SHAPE, compared, estimator, executed, keeps_its_promise, spec
 from tiny import NOT_TINY, tiny
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from workers.flops.costs import estimate
 from workers.records import Shape
 
 COMMON = [
@@ -47,7 +46,7 @@ def test_at_most_one_architecture_in_twenty_is_low():
 )
 def test_a_layout_within_an_architecture_is_told_apart(model_type, layout):
     config = tiny(model_type, **layout)
-    cost = estimate(spec(config), [SHAPE], library=library())[0]
+    cost = estimator().estimate(spec(config), [SHAPE])[0]
     assert keeps_its_promise(executed(config), cost)
     assert cost.flops.confidence != "low", cost.flops.notes
 
@@ -56,7 +55,7 @@ def test_a_layout_within_an_architecture_is_told_apart(model_type, layout):
 def test_a_sliding_window_is_exact_before_across_and_after_its_edge(prompt, new):
     shape = Shape(batch_size=3, input_tokens=prompt, output_tokens=new)
     config = tiny("mistral")
-    cost = estimate(spec(config), [shape], library=library())[0]
+    cost = estimator().estimate(spec(config), [shape])[0]
     assert cost.estimates.dispatcher == cost.estimates.architecture == executed(config, shape)
 
 
