@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
@@ -65,11 +66,14 @@ class Cluster:
     taken: Counter[str] = field(default_factory=Counter)
     set_aside: dict[str, str] = field(default_factory=dict)
     """Nodes that failed again and again: id -> host."""
+    _free: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What is free on each node, by Ray's books."""
     _without_room_since: dict[Kind, float] = field(default_factory=dict)
 
     def refresh(self) -> set[str]:
         """Ask Ray which nodes live; returns the ids of those that are gone."""
         before = set(self.nodes)
+        self._free = ray._private.state.available_resources_per_node()  # noqa: SLF001 - public ways need the dashboard
         self.nodes = {node.id: node for node in _alive(self.device, self.units_per_process)}
         return before - set(self.nodes)
 
@@ -114,6 +118,14 @@ class Cluster:
             return None
         waited = f", and none came in {self.wait_for_nodes_s:g} s" if self.wait_for_nodes_s else ""
         return reason + waited
+
+    def has_room_now(self, nodes: Sequence[Node]) -> bool:
+        """Whether Ray could start a worker's processes on these nodes, whoever else uses them; as of `refresh`."""
+        return all(
+            self._free.get(id_, {}).get("GPU", 0.0) + _ROUNDING >= processes * self.units_per_process
+            and self._free.get(id_, {}).get("CPU", 0.0) >= processes * CPUS_PER_PROCESS
+            for id_, processes in Counter(node.id for node in nodes).items()
+        )
 
     @property
     def waits_for_nodes(self) -> bool:
@@ -234,6 +246,12 @@ def driver_is_on_head() -> bool:
     """Whether this process runs on the cluster's head node, whose disk outlives the job."""
     here = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == here and HEAD in node["Resources"] for node in ray.nodes())
+
+
+def has_begun(actor: Any) -> bool:
+    """Whether Ray has found a place for the actor and started its process; an actor that is gone has, too."""
+    known = ray._private.state.actors(actor._actor_id.hex())  # noqa: SLF001 - as above
+    return not known or known["State"] not in ("DEPENDENCIES_UNREADY", "PENDING_CREATION")
 
 
 def _alive(device: str, units_per_process: float) -> Iterable[Node]:

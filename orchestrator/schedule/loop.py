@@ -108,11 +108,15 @@ class Loop:
         """Open a worker of the kind that needs one most and finds room; returns whether one did.
 
         Workers that are idle were offered every run a moment ago, and can do none of those left where they are; while
-        models are being prepared, they wait for those.
+        models are being prepared, they wait for those. Workers whose place other jobs hold may never come.
         """
         workers = Counter(worker.kind for worker in self._workers)
         waits = self._preparation.lasts
-        coming = Counter(worker.kind for worker in self._workers if not worker.busy and (waits or not worker.idle))
+        coming = Counter(
+            worker.kind
+            for worker in self._workers
+            if not worker.busy and not worker.kept_waiting and (waits or not worker.idle)
+        )
         runs = self._backlog.expected()
         for kind in self._backlog.by_need(workers):
             if coming[kind] < runs[kind] and (nodes := self._cluster.place(kind, self._avoided)):
@@ -300,6 +304,9 @@ class Loop:
         self._looked_round = time.monotonic()
         gone = self._cluster.refresh()
         self._preparation.look_round()
+        for worker in self._workers:
+            if worker.look_round():
+                log.warning("other jobs of the cluster hold what a process on %s needs; it waits for them", worker.host)
         if gone or self._cluster.waits_for_nodes:
             yield from self._without_room()
 

@@ -12,12 +12,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from orchestrator.backlog import Kind
 from orchestrator.plan import Hardware
-from orchestrator.schedule.cluster import CPUS_PER_PROCESS, Cluster, Node
+from orchestrator.schedule.cluster import CPUS_PER_PROCESS, Cluster, Node, has_begun
 from workers.actor import Greeting, Measures, RemoteActor, Reply
 from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
 
 START_TIMEOUT_S = 300.0
 """Processes that have not greeted by then never will: their node is counted as having failed."""
+
+_PLACED_WITHIN_S = 10.0
+"""Processes whose place is free have begun by then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,10 @@ class Worker:
         self.loaded: str | None = None
         self.busy: Busy | None = None
         self.hardware: Hardware | None = None
-        self.deadline = time.monotonic() + START_TIMEOUT_S
+        self._made = time.monotonic()
+        self.deadline = self._made + START_TIMEOUT_S
+        self.kept_waiting = False
+        """Whether other jobs of the cluster hold its place; see `look_round`."""
         self.refs: dict[Any, int] = {}
         """What this worker still owes, with the rank that owes it."""
         self._cluster = cluster
@@ -80,6 +86,21 @@ class Worker:
     def host(self) -> str:
         """Host of rank 0, for messages."""
         return self.nodes[0].host
+
+    def look_round(self) -> bool:
+        """See whether other jobs of the cluster hold the place of these processes; returns whether that is news.
+
+        Then they begin when those jobs end: no node is to blame.
+        """
+        before, self.kept_waiting = self.kept_waiting, self._is_kept_waiting()
+        if self.kept_waiting:
+            self.deadline = time.monotonic() + START_TIMEOUT_S
+        return self.kept_waiting and not before
+
+    def _is_kept_waiting(self) -> bool:
+        if self.busy or not self.refs or time.monotonic() - self._made < _PLACED_WITHIN_S:
+            return False
+        return not all(map(has_begun, self._actors)) and not self._cluster.has_room_now(self.nodes)
 
     def start(
         self, run: Run, cost: InferenceCost | None, cost_reason: str | None, *, attempt: int, timeout_s: float

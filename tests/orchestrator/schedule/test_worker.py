@@ -94,3 +94,38 @@ def test_a_log_line_says_which_run_it_is_of(log: str) -> None:
 def test_only_the_known_noise_of_libraries_is_dropped(log: str) -> None:
     assert "something else" in log
     assert "Failed to load" not in log
+
+
+SHARED = """
+import sys, threading, time
+import ray
+from equipment import StandIn, not_estimated, sweep
+from orchestrator import plan, schedule
+from orchestrator.schedule import worker
+
+@ray.remote(num_cpus=1, num_gpus=1)
+class Training:
+    def goes_on(self):
+        return True
+
+ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20)
+other = Training.remote()
+ray.get(other.goes_on.remote())
+worker.START_TIMEOUT_S = 12.0  # five minutes would show the same
+threading.Timer(30, ray.kill, [other]).start()
+asked = sweep([{}, {}], device="cpu", placement={"gpus_per_process": 1})
+runs = plan.runs(plan.expand(asked), asked)
+for outcome in schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated):
+    print(outcome.status, len(outcome.earlier_failures))
+"""
+
+
+@pytest.mark.slow
+def test_a_gpu_that_another_job_holds_is_waited_for_and_its_node_is_not_blamed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHARED], capture_output=True, text=True, check=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["ok 0", "ok 0"]
+    assert done.stderr.count("other jobs of the cluster hold") == 1
+    assert "could not start" not in done.stderr
