@@ -7,8 +7,6 @@ reason, where the model's config is not on this disk or is of an architecture th
 import argparse
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +15,10 @@ from pydantic import JsonValue, NonNegativeFloat, NonNegativeInt
 from orchestrator import config, plan
 from orchestrator.config import SweepConfig
 from orchestrator.forecast import CARDS, Forecast, forecast
+from orchestrator.hardware import Hardware, impossible
+from workers.hardware import packages
 from workers.records import Cell, Record, Run
 from workers.redact import redact
-
-_OPTIONAL = ("bitsandbytes", "torchao", "flash_attn", "flash_attn_interface")
-"""Packages that the rules of the impossible ask for; looked up here, for the workers' are most often the same."""
 
 
 class PlannedCell(Record):
@@ -137,7 +134,7 @@ def _done(sweep: SweepConfig) -> tuple[Collection[str], str | None]:
 
 def _planned(sweep: SweepConfig, cell: Cell, cost: Forecast, card: str | None, done: Collection[str]) -> PlannedCell:
     finished = sum(Run(cell=cell, repeat=repeat).key in done for repeat in range(sweep.repeats)) if done else 0
-    reason = plan.impossible(cell, _hardware(cell, card)) if finished < sweep.repeats else None
+    reason = impossible(cell, _hardware(cell, card)) if finished < sweep.repeats else None
     share = sweep.placement.gpus_per_process
     if share is None:
         share = 0 if cell.device == "cpu" else 1
@@ -152,21 +149,16 @@ def _planned(sweep: SweepConfig, cell: Cell, cost: Forecast, card: str | None, d
     )
 
 
-def _hardware(cell: Cell, card: str | None) -> plan.Hardware:
+def _hardware(cell: Cell, card: str | None) -> Hardware:
     """What is known of where the cell will run; what is not known forbids nothing."""
     name = cell.accelerator_type or card
     known = CARDS.get(name) if name else None
-    return plan.Hardware(
+    return Hardware(
         device="cpu" if cell.device == "cpu" else "cuda",
         card=name,
         compute_capability=known.compute_capability if known else None,
-        packages=_installed(),
+        packages=packages(),  # the workers' are most often the same as here
     )
-
-
-@cache
-def _installed() -> frozenset[str]:
-    return frozenset(name for name in _OPTIONAL if find_spec(name))
 
 
 def _settings(cell: Cell) -> dict[str, JsonValue]:

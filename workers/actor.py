@@ -46,7 +46,7 @@ class Greeting(NamedTuple):
     pid: int
     host: str
     hardware: Facts
-    """What the plan's rules of the impossible look at."""
+    """What the rules of the impossible look at."""
 
 
 class Reply(NamedTuple):

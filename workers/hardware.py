@@ -1,5 +1,6 @@
-"""What this process could run on, for the plan's rules of the impossible (`orchestrator.plan.Hardware`)."""
+"""What this process could run on, for the rules of the impossible (`orchestrator.hardware`)."""
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal, TypedDict
 
@@ -7,7 +8,7 @@ _OPTIONAL = ("bitsandbytes", "torchao", "flash_attn", "flash_attn_interface")
 
 
 class Facts(TypedDict):
-    """The fields of `orchestrator.plan.Hardware`."""
+    """The fields of `orchestrator.hardware.Hardware`."""
 
     device: Literal["cuda", "cpu"]
     card: str | None
@@ -24,5 +25,11 @@ def facts() -> Facts:
         device="cuda" if cuda else "cpu",
         card=torch.cuda.get_device_name() if cuda else None,
         compute_capability=torch.cuda.get_device_capability() if cuda else None,
-        packages=frozenset(name for name in _OPTIONAL if find_spec(name)),
+        packages=packages(),
     )
+
+
+@cache
+def packages() -> frozenset[str]:
+    """Import names of the optional packages that are installed here."""
+    return frozenset(name for name in _OPTIONAL if find_spec(name))

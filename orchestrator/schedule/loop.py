@@ -14,7 +14,7 @@ import ray
 
 from orchestrator.backlog import Backlog, kind_of
 from orchestrator.config import SweepConfig
-from orchestrator.plan import Hardware, impossible
+from orchestrator.hardware import Hardware, impossible
 from orchestrator.predict import predicted_s
 from orchestrator.schedule import faults
 from orchestrator.schedule.blame import Blame

@@ -11,7 +11,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from orchestrator.backlog import Kind
-from orchestrator.plan import Hardware
+from orchestrator.hardware import Hardware
 from orchestrator.schedule.cluster import CPUS_PER_PROCESS, Cluster, Node, has_begun
 from workers.actor import Greeting, Measures, RemoteActor, Reply
 from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
