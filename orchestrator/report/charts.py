@@ -1,14 +1,10 @@
-"""Rows -> charts, as the plain data that plotly.js draws. Each mark knows its row, so that the filter reaches it.
-
-One code holds in every chart: colour and shape tell the precision (in the FLOPs chart the shape tells the method), the
-filling tells the confidence. Neither is told by colour alone. Colours are Okabe and Ito's, its black and yellow
-replaced: black is lost on a dark page, yellow on a white one.
-"""
+"""Rows -> charts, as the plain data that plotly.js draws. Each mark knows its row, so that the filter reaches it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
+from orchestrator.report import marks
 from orchestrator.report.answers import groups, pareto
 from orchestrator.report.figures import (
     E2E,
@@ -24,28 +20,7 @@ from orchestrator.report.figures import (
     Row,
     scale,
 )
-from workers.records import PRECISIONS, FlopsMethod
 
-COLOURS = {
-    "fp32": "#8a8a8a",
-    "tf32": "#a6761d",
-    "fp16": "#e69f00",
-    "bf16": "#0072b2",
-    "int8-bnb": "#009e73",
-    "int4-bnb": "#d55e00",
-    "int8-torchao": "#56b4e9",
-    "fp8-torchao": "#cc79a7",
-}
-SHAPES: dict[str, str] = dict(
-    zip(
-        PRECISIONS,
-        ("circle", "star", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon"),
-        strict=True,
-    )
-)
-METHOD_SHAPES: dict[str, str] = dict(zip(get_args(FlopsMethod), ("circle", "square", "triangle-up"), strict=True))
-FILLINGS = {"high": "", "medium": "-open-dot", "low": "-open"}
-"""Solid, a ring with a dot, an empty ring: told apart in grey print as well."""
 LATENCY_CELLS = 120
 """Cells that the latency chart draws at once: beyond it, their marks would lie on each other."""
 
@@ -118,24 +93,24 @@ def _time_cost(row: Row) -> Figure:
 
 def _strip(rows: Sequence[Row], figures: Sequence[Figure], factor: float, title: str, caption: str) -> Chart:
     kept = {i: figure.value * factor for i, figure in enumerate(figures) if figure.value}
-    present = _present(rows, list(kept))
+    present = marks.precisions(rows, list(kept))
     batches = sorted({rows[i]["batch_size"] for i in kept})
     traces = []
     for at, precision in enumerate(present):
         members = [i for i in kept if rows[i]["precision"] == precision]
         across = [at + 0.6 * _place(batches, rows[i]["batch_size"]) for i in members]
-        symbols = [SHAPES[precision] + _filling(figures[i]) for i in members]
-        trace = _marks(precision, [(x, kept[i], i) for x, i in zip(across, members, strict=True)], symbols)
-        trace["error_y"] = _bars([figures[i] for i in members], factor)
+        symbols = [marks.SHAPES[precision] + marks.filling(figures[i]) for i in members]
+        trace = marks.of_precision(precision, [(x, kept[i], i) for x, i in zip(across, members, strict=True)], symbols)
+        trace["error_y"] = marks.bars([figures[i] for i in members], factor)
         traces.append(trace)
     ticks = {"tickmode": "array", "tickvals": list(range(len(present))), "ticktext": present, "showgrid": False}
     return Chart(
         id="cost", title="Cost by precision", caption=caption,
         layout={
             "xaxis": {"title": {"text": "Precision"}, "zeroline": False, **ticks},
-            "yaxis": _axis(title, list(kept.values())),
+            "yaxis": marks.axis(title, list(kept.values())),
         },
-        traces=[*traces, *_key(traces, [figures[i] for i in kept])],
+        traces=[*traces, *marks.legend(traces, [figures[i] for i in kept])],
         missing=_reasons(figure for figure in figures if not figure.value),
     )  # fmt: skip
 
@@ -164,7 +139,7 @@ def _latency(rows: Sequence[Row], key: str, name: str) -> Chart:
             "type": "scatter", "mode": "markers", "name": percentile, "rows": measured,
             "x": labels, "y": [1e3 * rows[i][f"{key}_{percentile}_s"] for i in measured],
             "marker": {"symbol": shape, "size": 10, "line": {"width": 2}, "color": ["ink"] * len(measured)
-                       if percentile != "p50" else [COLOURS[rows[i]["precision"]] for i in measured]},
+                       if percentile != "p50" else [marks.COLOURS[rows[i]["precision"]] for i in measured]},
         }
         for percentile, shape in shapes.items()
     ]  # fmt: skip
@@ -234,62 +209,26 @@ def _scatter(
     wide, high = scale(x, rows), scale(y, rows)
     at = {i: (a.value * wide.factor, u.value * high.factor) for a, u, i in kept if a.value and u.value}
     traces = []
-    for precision in _present(rows, [i for _, _, i in kept]):
+    for precision in marks.precisions(rows, [i for _, _, i in kept]):
         members = [(a, u, i) for a, u, i in kept if rows[i]["precision"] == precision]
         symbols = [
-            (METHOD_SHAPES[u.method or ""] if methods else SHAPES[precision]) + _filling(u) for _, u, _ in members
+            (marks.METHOD_SHAPES[u.method or ""] if methods else marks.SHAPES[precision]) + marks.filling(u)
+            for _, u, _ in members
         ]
-        trace = _marks(precision, [(*at[i], i) for _, _, i in members], symbols)
-        trace["error_x"] = _bars([a for a, _, _ in members], wide.factor)
-        trace["error_y"] = _bars([u for _, u, _ in members], high.factor)
+        trace = marks.of_precision(precision, [(*at[i], i) for _, _, i in members], symbols)
+        trace["error_x"] = marks.bars([a for a, _, _ in members], wide.factor)
+        trace["error_y"] = marks.bars([u for _, u, _ in members], high.factor)
         traces.append(trace)
     lines = [_front(rows, at)] if front and kept else []
     return Chart(
         id=id, title=title, caption=caption,
-        traces=[*traces, *lines, *_key(traces, [u for _, u, _ in kept], methods=methods)],
+        traces=[*traces, *lines, *marks.legend(traces, [u for _, u, _ in kept], methods=methods)],
         layout={
-            "xaxis": _axis(f"{x.title} ({wide.unit})", [at[i][0] for i in at]),
-            "yaxis": _axis(f"{y.title} ({high.unit})", [at[i][1] for i in at]),
+            "xaxis": marks.axis(f"{x.title} ({wide.unit})", [at[i][0] for i in at]),
+            "yaxis": marks.axis(f"{y.title} ({high.unit})", [at[i][1] for i in at]),
         },
         missing=_reasons(u if not u.value else a for a, u, _ in pairs if not (a.value and u.value)),
     )  # fmt: skip
-
-
-def _present(rows: Sequence[Row], indices: Sequence[int]) -> list[str]:
-    """The precisions among these rows, in the vocabulary's order."""
-    found = {rows[i]["precision"] for i in indices}
-    return [precision for precision in PRECISIONS if precision in found]
-
-
-def _filling(figure: Figure) -> str:
-    return FILLINGS[figure.confidence] if figure.confidence else ""
-
-
-def _marks(precision: str, points: Sequence[tuple[Any, Any, int]], symbols: Sequence[str]) -> dict[str, Any]:
-    return {
-        "type": "scatter", "mode": "markers", "name": precision, "legendgroup": precision, "showlegend": False,
-        "x": [x for x, _, _ in points], "y": [y for _, y, _ in points], "rows": [i for _, _, i in points],
-        "marker": {"color": COLOURS[precision], "size": 11, "line": {"width": 1.5}, "symbol": symbols},
-    }  # fmt: skip
-
-
-def _key(traces: Sequence[dict[str, Any]], figures: Sequence[Figure], *, methods: bool = False) -> list[dict[str, Any]]:
-    """Legend entries without a mark: plotly would draw a trace's first mark there, whatever its filling says."""
-    names = [trace["name"] for trace in traces]
-    entries = [(n, "circle" if methods else SHAPES[n], COLOURS[n], n) for n in names]
-    if methods:
-        used = {figure.method for figure in figures}
-        entries += [(f"by {m}", s, "ink", "") for m, s in METHOD_SHAPES.items() if m in used]
-    graded = {figure.confidence for figure in figures}
-    entries += [
-        (f"{grade} confidence", f"circle{filling}", "ink", "") for grade, filling in FILLINGS.items() if grade in graded
-    ]
-    return [
-        {"type": "scatter", "mode": "markers", "name": name, "legendgroup": group or name,
-         "x": [None], "y": [None], "rows": [None], "hoverinfo": "skip",
-         "marker": {"symbol": symbol, "color": colour, "size": 11, "line": {"width": 1.5}}}
-        for name, symbol, colour, group in entries
-    ]  # fmt: skip
 
 
 def _front(rows: Sequence[Row], at: dict[int, tuple[float, float]]) -> dict[str, Any]:
@@ -303,27 +242,6 @@ def _front(rows: Sequence[Row], at: dict[int, tuple[float, float]]) -> dict[str,
             trace["x"].append(None if i is None else at[i][0])
             trace["y"].append(None if i is None else at[i][1])
     return trace
-
-
-def _bars(figures: Sequence[Figure], factor: float) -> dict[str, Any]:
-    """95 % intervals as error bars. The lower arm ends at zero: none of these figures can be negative."""
-    widths = [None if figure.half_width is None else figure.half_width * factor for figure in figures]
-    lower = [
-        None if width is None else min(width, (figure.value or 0.0) * factor)
-        for figure, width in zip(figures, widths, strict=True)
-    ]
-    return {
-        "type": "data", "symmetric": False, "array": widths, "arrayminus": lower,
-        "visible": any(widths), "thickness": 1, "width": 3,
-    }  # fmt: skip
-
-
-def _axis(title: str, values: Sequence[float | None]) -> dict[str, Any]:
-    """Logarithmic where the figures span more than a decade."""
-    present = [value for value in values if value]
-    spread = max(present) / min(present) if present else 1.0
-    kind = {"type": "log", "dtick": "D2"} if spread > 10 else {"type": "linear"}  # D2: labels at 1, 2 and 5
-    return {**kind, "title": {"text": title}}
 
 
 def _reasons(figures: Iterable[Figure]) -> dict[str, int]:
