@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.compare.figures import FACETS, FACTS, FIGURES, STATED, Row
 from orchestrator.compare.verdicts import CellRef, NightInfo
+from orchestrator.energy_reasons import spelled
 from orchestrator.load import LoadError, load
 
 _SETTINGS = ("model", "precision", "batch_size", "input_tokens", "output_tokens")
@@ -119,7 +120,7 @@ def _why_missing(row: Row, figure: str, mean: float | None) -> str:
     if row["status"] != "ok":
         return f"the cell is {row['status']}"
     if figure.startswith("energy") and row["energy_reasons"]:
-        return ", ".join(row["energy_reasons"])
+        return spelled(row["energy_reasons"])
     return "null"
 
 

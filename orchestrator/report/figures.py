@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from orchestrator.energy_reasons import spelled
 from workers.records import Confidence
 
 Row = Mapping[str, Any]
@@ -38,7 +39,7 @@ def _nothing_said(_: Row) -> str:
 
 
 def _no_energy(row: Row) -> str:
-    return ", ".join(row["energy_reasons"] or ()) or f"energy method {row['energy_method'] or 'none'}, no reason given"
+    return spelled(row["energy_reasons"] or ()) or f"energy method {row['energy_method'] or 'none'}, no reason given"
 
 
 def _no_flops(row: Row) -> str:

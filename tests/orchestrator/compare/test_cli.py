@@ -185,7 +185,7 @@ def test_a_missing_figure_is_not_comparable_and_says_why(
     _, report = compared(capsys, write("a", night(rng)), write("b", rows))
 
     (reason,) = [c["reason"] for c in report["comparisons"] if c["reason"]]
-    assert reason == "no figure on the candidate (no_permission)"
+    assert reason == "no figure on the candidate (reading is not permitted)"
 
 
 def test_a_single_repeat_is_judged_by_the_other_cells_noise(

@@ -133,8 +133,11 @@ def test_a_missing_figure_is_a_dash_with_its_reason(open_report: Open) -> None:
     assert cells.count() == 16, "no energy and no MFU in each of 8 cells"
     assert set(cells.all_inner_texts()) == {f"{DASH}1", f"{DASH}2"}
     cells.first.hover()
-    assert cells.first.get_attribute("title") == "no_gpu"
-    assert opened.page.locator("#reasons li").all_inner_texts() == ["no_gpu", "no peak is known for this processor"]
+    assert cells.first.get_attribute("title") == "no GPU was used"
+    assert opened.page.locator("#reasons li").all_inner_texts() == [
+        "no GPU was used",
+        "no peak is known for this processor",
+    ]
     empty = opened.page.evaluate(
         "[...document.querySelectorAll('#cells tbody td')].filter((c) => !c.innerText.trim()).length"
     )
@@ -147,9 +150,9 @@ def test_without_joules_a_sentence_says_why_and_latency_takes_their_place(open_r
     energy = opened.page.locator("#energy")
     assert energy.locator(".plot").count() == 0
     assert "none of the 8 cells" in energy.inner_text()
-    assert "8 cells without a mark: no_gpu" in energy.inner_text()
+    assert "8 cells without a mark: no GPU was used" in energy.inner_text()
     assert opened.marks("tradeoff") == 8
-    assert "not known, no joules: no_gpu" in opened.page.locator("#answers").inner_text()
+    assert "not known, no joules: no GPU was used" in opened.page.locator("#answers").inner_text()
 
 
 def test_the_first_screen_names_fastest_and_cheapest(open_report: Open) -> None:

@@ -39,8 +39,8 @@ def test_flops_carry_method_and_confidence() -> None:
 
 def test_missing_energy_is_a_dash_and_its_reason_stands_once() -> None:
     text = _printed(sweeps.cpu_sweep(), 100)
-    assert text.count("no_gpu") == 1
-    assert "No J/token in 8 cells: no_gpu" in text
+    assert text.count("no GPU was used") == 1
+    assert "No J/token in 8 cells: no GPU was used" in text
     assert sum(" - " in line for line in text.splitlines() if " ok " in line) == 8
 
 
