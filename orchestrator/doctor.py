@@ -9,9 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from workers.doctor import Finding
 
 _LEAST_FREE_GB = 1.0
@@ -31,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.json:
         print(json.dumps([finding.model_dump() for finding in findings], indent=2))
     else:
-        Console().print(_table(findings))
+        print(*_lines(findings), sep="\n")
     return 1 if any(finding.level == "broken" for finding in findings) else 0
 
 
@@ -69,14 +66,9 @@ def _disk(out: Path) -> Finding:
     return Finding(what="output", level="ok", found=found)
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "what", "found", "a sweep would miss, and how to mend it"):
-        table.add_column(heading, overflow="fold")
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """A line for what was found, and one below it for what that means."""
     for finding in findings:
-        table.add_row(_MARKS[finding.level], finding.what, finding.found, ". ".join(_said(finding)))
-    return table
-
-
-def _said(finding: Finding) -> Iterator[str]:
-    yield from (text for text in (finding.misses, finding.mend) if text)
+        yield f"{_MARKS[finding.level]:<8}{finding.what:<26}{finding.found}"
+        if meaning := ". ".join(text for text in (finding.misses, finding.mend) if text):
+            yield " " * 8 + meaning

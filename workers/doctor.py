@@ -127,7 +127,8 @@ def _hub() -> Finding:
             return Finding(what="model hub", level="ok", found=f"reached, {token}")
     except (urllib.error.URLError, OSError) as error:
         mend = "use local folders or `config:` models, or set HTTPS_PROXY"
-        return Finding(what="model hub", level="missing", found=f"{_HUB}: {error}", misses=misses, mend=mend)
+        found = f"{_HUB}: {getattr(error, 'reason', error)}"
+        return Finding(what="model hub", level="missing", found=found, misses=misses, mend=mend)
 
 
 if __name__ == "__main__":
