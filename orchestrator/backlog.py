@@ -6,6 +6,7 @@ long as any, which saves most loads (`benchmarks/schedule_simulator.py` shows bo
 that order.
 """
 
+import json
 from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -167,5 +168,5 @@ def _largest_first(counts: Counter[Kind]) -> dict[Kind, int]:
 
 
 def model_key(run: Run) -> str:
-    """What preparation is shared by: the model, whatever is done with it."""
-    return run.cell.model.model_dump_json()
+    """What preparation is shared by: the model, and the options of loading that may bend its config."""
+    return f"{run.cell.model.model_dump_json()} {json.dumps(run.cell.load, sort_keys=True)}"

@@ -49,7 +49,8 @@ and `precisions`."""
 
 _OPTIONS = {
     "generate.NAME": "A field of transformers' GenerationConfig, as `generate.top_p: [0.9, 1.0]`.",
-    "load.NAME": "An argument of transformers' `from_pretrained` or `from_config`, as `load.experts_implementation`.",
+    "load.NAME": "An argument of transformers' `from_pretrained`, as `load.experts_implementation`, or a field of the"
+    " model's config, as `load.num_hidden_layers`.",
 }
 
 _SCALARS = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true`, `false`"}

@@ -58,8 +58,8 @@ def forecast(cells: Sequence[Cell], card: str | None = None) -> list[Forecast]:
 def _paper(cell: Cell) -> Paper | str:
     """The cell's model on paper, or why there is none."""
     try:
-        config = _config(cell.model)
-        return read(config | {name: value for name, value in cell.load.items() if name in config})
+        bent = {name: value for name, value in cell.load.items() if name != "quantization_config"}
+        return read(_config(cell.model) | bent)
     except OnPaperError as error:
         return str(error)
 

@@ -1,6 +1,6 @@
 """Preparation ahead of the GPU's turn: a model's costs are counted once, its weights fetched to where they are needed.
 
-Costs are counted beside the driver, from before Ray has started; weights are fetched by tasks on the nodes. Those
+Costs are counted beside the driver while the first workers start; weights are fetched by tasks on the nodes. Those
 reserve no CPU: processes that measure may hold every one, and would wait for the very model that could not be prepared.
 The driver bounds how many run at once.
 """

@@ -115,6 +115,14 @@ def test_a_precision_that_changed_no_weight_is_refused() -> None:
         load(cell(GPT2, precision="int8-torchao"))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8-torchao"])
+def test_an_option_that_names_a_field_of_the_config_replaces_it(precision: Precision, folder: Path) -> None:
+    fewer = {"num_hidden_layers": 1, "rms_norm_eps": 1e-4}
+    for each in (cell(precision=precision, load=fewer), from_folder(folder, precision=precision, load=fewer)):
+        model = load(each).model
+        assert (len(model.model.layers), model.config.rms_norm_eps) == (1, 1e-4)
+
+
 def test_options_of_the_quantiser_are_merged() -> None:
     options = {"quantization_config": {"bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "float32"}}
     metadata = precision_metadata(load(cell(precision="int4-bnb", load=options)).model)

@@ -44,13 +44,13 @@ class _Fork(NamedTuple):
 
 def main() -> None:
     """Answer requests until there are no more."""
-    answers = os.dup(sys.stdout.fileno())
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the model's code prints is no answer
     with uncollected():
         _import()
     os.setpriority(os.PRIO_PROCESS, 0, 10)  # beside a measurement on the same host, counting can wait
     for line in sys.stdin:
-        os.write(answers, (json.dumps(_answer(json.loads(line))) + "\n").encode())
+        print(json.dumps(_answer(json.loads(line))), file=answers, flush=True)
 
 
 def _import() -> None:

@@ -49,12 +49,12 @@ def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
     if not isinstance(fields.get("model_type"), str):
         raise ModelLoadError(f"model {model.name!r}: its config has no model_type (e.g. llama)")
     # What quantises weights changes no product; some of its libraries are not even there on the machine that costs.
-    fields = {k: v for k, v in fields.items() if k != "quantization_config"}
-    fields |= {name: value for name, value in load.items() if name in fields}
+    fields, load = ({k: v for k, v in each.items() if k != "quantization_config"} for each in (fields, load))
     if unknown := _unknown(model, fields):
-        return ModelConfig(config=PretrainedConfig(**fields), unknown=unknown)
+        bent = {name: value for name, value in load.items() if name in fields}
+        return ModelConfig(config=PretrainedConfig(**(fields | bent)), unknown=unknown)
     try:
-        return ModelConfig(config=_known(model, fields), trust_remote_code=model.trust_remote_code)
+        return ModelConfig(config=_known(model, fields, load), trust_remote_code=model.trust_remote_code)
     except Exception as error:
         raise ModelLoadError(f"model {model.name!r}: its config does not fit: {one_line(error)}") from error
 
@@ -73,14 +73,14 @@ def _unknown(model: ModelSpec, fields: Mapping[str, Any]) -> str | None:
     return f"transformers {transformers.__version__} has no causal language model of type {kind!r}{own_code}"
 
 
-def _known(model: ModelSpec, fields: Mapping[str, Any]) -> Any:
-    """The config object of an architecture that can be built."""
+def _known(model: ModelSpec, fields: Mapping[str, Any], load: Mapping[str, Any]) -> Any:
+    """The config object of an architecture that can be built, bent as `from_pretrained` does."""
     from transformers import AutoConfig
 
     if model.trust_remote_code and "auto_map" in fields:
-        return AutoConfig.from_pretrained(model.source, revision=model.revision, trust_remote_code=True)
-    rest = {name: value for name, value in fields.items() if name != "model_type"}
-    return AutoConfig.for_model(fields["model_type"], **rest)
+        return AutoConfig.from_pretrained(model.source, revision=model.revision, trust_remote_code=True, **load)
+    family = type(AutoConfig.for_model(fields["model_type"]))
+    return family.from_dict({name: value for name, value in fields.items() if name != "model_type"}, **load)
 
 
 def one_line(error: BaseException) -> str:

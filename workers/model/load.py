@@ -116,7 +116,7 @@ def _from_config(cell: Cell, device: Any, arguments: dict[str, Any]) -> Any:
     Quantising and splitting happen while transformers *loads* weights, so for those the random ones are handed to
     `from_pretrained` as a state dict: no disk, and the same code as for a model from the hub.
     """
-    config = _config(cell.model)
+    config, arguments = _config(cell.model, arguments)
     loaded_again = cell.precision in kinds.QUANTISERS or cell.tensor_parallel > 1
     build = {name: value for name, value in arguments.items() if name in _BUILD or not loaded_again}
     build.pop("device_map", None)  # from_config builds where torch's default device is
@@ -135,12 +135,16 @@ def _from_config(cell: Cell, device: Any, arguments: dict[str, Any]) -> Any:
     return family.from_pretrained(None, config=config, state_dict=weights, **arguments)
 
 
-def _config(spec: ModelSpec) -> Any:
+def _config(spec: ModelSpec, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The config, bent as by `from_pretrained` by those arguments that name a field of it, and the other arguments."""
     fields = dict(spec.config or {})
     kind = fields.pop("model_type", None)
     if not isinstance(kind, str):
         raise ModelLoadError(f"model {spec.name!r}: its config has no model_type (e.g. llama)")
-    return AutoConfig.for_model(kind, **fields)
+    options = {name: value for name, value in arguments.items() if name not in _BUILD}
+    family = type(AutoConfig.for_model(kind))
+    config, rest = family.from_dict(fields, return_unused_kwargs=True, **options)
+    return config, {**{name: arguments[name] for name in _BUILD}, **rest}
 
 
 def _arguments(cell: Cell, device: Any) -> dict[str, Any]:

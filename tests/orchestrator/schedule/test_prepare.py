@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from orchestrator.backlog import Backlog
 from orchestrator.schedule.cluster import Cluster, Node
 from orchestrator.schedule.prepare import Preparation
 from workers.prepare import Prepared, on_hub
-from workers.records import Cell, ModelSpec, ProcessFailure, Run
+from workers.records import Cell, ModelSpec, ProcessFailure, Run, Shape
 
 COMMIT = "0123456789" * 4
 
@@ -150,6 +151,19 @@ def test_a_model_that_cannot_be_counted_is_measured_all_the_same(ray_session: No
     runs = plan.runs(plan.expand(asked), asked)
     outcomes = list(schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated))
     assert [outcome.status for outcome in outcomes] == ["ok"]
+
+
+def test_a_model_is_counted_once_for_each_way_to_load_it(ray_session: None) -> None:
+    asked = sweep([{}, {}], axes={"load.use_cache": [True, False], "output_tokens": [2, 3]})
+    runs = plan.runs(plan.expand(asked), asked)
+    counted: list[tuple[dict[str, Any], int]] = []
+
+    def counts(_: ModelSpec, load: dict[str, Any], shapes: Sequence[Shape]) -> Prepared:
+        counted.append((load, len(shapes)))
+        return Prepared(reason="a stand-in")
+
+    list(schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=counts))
+    assert sorted(counted, key=str) == [({"use_cache": False}, 2), ({"use_cache": True}, 2)]
 
 
 def breaks(*_: Any) -> Prepared:

@@ -100,6 +100,12 @@ def test_a_config_that_turns_the_cache_off_is_not_trusted():
     assert cost({**SMALL, "use_cache": False}, load={"use_cache": True}).flops.confidence == "high"
 
 
+def test_an_option_of_loading_that_names_a_field_bends_the_config_even_where_it_is_not_written():
+    assert cost(SMALL, load={"num_key_value_heads": 1}).parameters < cost(SMALL).parameters
+    assert cost(SMALL, load={"num_hidden_layers": 4}).flops == cost({**SMALL, "num_hidden_layers": 4}).flops
+    assert cost(SMALL, load={"device_map": "auto"}).flops == cost(SMALL).flops
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
