@@ -16,6 +16,7 @@ from orchestrator.forecast._paper import FAMILIES, OnPaperError, Paper, read
 from workers.flops import peak
 from workers.flops.by_architecture import forward
 from workers.flops.memory import BYTES, compute_dtype, weight_bytes
+from workers.flops.options import sequences, uncounted
 from workers.records import Cell, FlopsResult, ModelSpec, Record
 
 __all__ = ["CARDS", "FAMILIES", "Card", "Forecast", "forecast"]
@@ -93,7 +94,7 @@ def _flops(cell: Cell, paper: Paper) -> float:
     passes, first = cell.output_tokens - 1, cell.input_tokens
     prefill = forward(paper.products, new=first, cached=0)
     ends = (forward(paper.products, new=1, cached=n) for n in (first, first + passes - 1))
-    return cell.batch_size * (prefill + passes * sum(ends) / 2)
+    return cell.batch_size * sequences(cell.generate) * (prefill + passes * sum(ends) / 2)
 
 
 def _forecast(cell: Cell, paper: Paper | str, card: str | None) -> Forecast:
@@ -121,8 +122,8 @@ def _forecast(cell: Cell, paper: Paper | str, card: str | None) -> Forecast:
 def _labelled(value: float, cell: Cell, paper: Paper) -> FlopsResult:
     """The closed form's figure. `medium` as far as the tests hold the architecture against a dispatcher's count."""
     windowed = paper.window is not None and cell.input_tokens + cell.output_tokens > paper.window
-    special = "num_beams" in cell.generate or "num_return_sequences" in cell.generate
-    doubt = "sliding windows cut what is counted here" if windowed else "beams are not counted" if special else None
+    doubt = "sliding windows cut what is counted here" if windowed else None
+    doubt = doubt or uncounted(cell.generate, input_tokens=cell.input_tokens)
     return FlopsResult(
         value=value,
         method="architecture",
@@ -135,7 +136,7 @@ def _labelled(value: float, cell: Cell, paper: Paper) -> FlopsResult:
 def _memory(cell: Cell, paper: Paper) -> tuple[float, float]:
     """Weights, and KV cache at the inference's end, on each GPU. Unit: MB (10^6 bytes)."""
     weights = weight_bytes(paper.sizes.parameters, paper.sizes.quantised, cell.precision)
-    tokens = cell.batch_size / cell.processes * (cell.input_tokens + cell.output_tokens - 1)
+    tokens = cell.batch_size / cell.processes * sequences(cell.generate) * (cell.input_tokens + cell.output_tokens - 1)
     cache = paper.cache_width * tokens * BYTES[compute_dtype(cell.precision)]
     return weights / cell.tensor_parallel / 1e6, cache / cell.tensor_parallel / 1e6
 

@@ -17,6 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.backlog import Backlog, model_key
 from orchestrator.predict import predicted_s
 from orchestrator.schedule.cluster import Cluster, Node
+from workers.flops import options
+from workers.flops.verdict import verdict
 from workers.prepare import Prepared, fetch, on_hub
 from workers.records import InferenceCost, ModelSpec, ProcessFailure, Run, Shape
 
@@ -141,8 +143,12 @@ class Preparation:
 
     def cost(self, run: Run) -> tuple[InferenceCost | None, str | None]:
         """What one inference of one data-parallel rank of the run costs, or why that is not known."""
-        model = model_key(run)
-        return self._costs.get(model, {}).get(shape_of(run)), self._reasons.get(model)
+        model, cell = model_key(run), run.cell
+        cost = self._costs.get(model, {}).get(shape_of(run))
+        if cost and (doubt := options.uncounted(cell.generate, input_tokens=cell.input_tokens)):
+            flops = verdict(cost.estimates, precision=cost.flops.precision, doubt=doubt)
+            cost = cost.model_copy(update={"flops": flops})
+        return cost, self._reasons.get(model)
 
     def cancel(self) -> None:
         """End what still runs, and begin nothing more."""
@@ -194,7 +200,7 @@ def shape_of(run: Run) -> Shape:
     """What one data-parallel rank of a run computes."""
     cell = run.cell
     return Shape(
-        batch_size=cell.batch_size // cell.processes,
+        batch_size=cell.batch_size // cell.processes * options.sequences(cell.generate),
         input_tokens=cell.input_tokens,
         output_tokens=cell.output_tokens,
         precision=cell.precision,

@@ -51,12 +51,18 @@ def test_a_figure_called_medium_is_within_five_per_cent_of_the_dispatcher(kind: 
 LLAMA = {"model_type": "llama"} | GATED
 
 
-def test_what_a_window_or_beams_bend_is_called_low() -> None:
+def test_what_a_window_or_an_option_bends_is_called_low() -> None:
     windowed = cell({"model_type": "mistral", "sliding_window": 16} | GATED)
-    beams = cell(LLAMA, generate={"num_beams": 4})
-    assert [one.flops and one.flops.confidence for one in forecast([windowed, beams, cell(LLAMA)])] == [
+    guided = cell(LLAMA, generate={"guidance_scale": 2.0})
+    assert [one.flops and one.flops.confidence for one in forecast([windowed, guided, cell(LLAMA)])] == [
         "low", "low", "medium",
     ]  # fmt: skip
+
+
+def test_beams_multiply_what_is_computed_and_cached() -> None:
+    one, four = forecast([cell(LLAMA), cell(LLAMA, generate={"num_beams": 4})])
+    assert one.flops is not None and four.flops is not None  # noqa: PT018 - for the type checker
+    assert (four.flops.value, four.flops.confidence) == (pytest.approx(4 * one.flops.value), "medium")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from orchestrator.backlog import Backlog
 from orchestrator.schedule.cluster import Cluster, Node
 from orchestrator.schedule.prepare import Preparation
 from workers.prepare import Prepared, on_hub
-from workers.records import Cell, ModelSpec, ProcessFailure, Run, Shape
+from workers.records import Cell, FlopsEstimates, FlopsResult, InferenceCost, ModelSpec, ProcessFailure, Run, Shape
 
 COMMIT = "0123456789" * 4
 
@@ -164,6 +164,35 @@ def test_a_model_is_counted_once_for_each_way_to_load_it(ray_session: None) -> N
 
     list(schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=counts))
     assert sorted(counted, key=str) == [({"use_cache": False}, 2), ({"use_cache": True}, 2)]
+
+
+def test_beams_are_counted_and_what_is_not_counted_lowers_the_confidence() -> None:
+    def counts(_: ModelSpec, __: dict[str, Any], shapes: Sequence[Shape]) -> Prepared:
+        return Prepared(costs=tuple(cost(shape) for shape in shapes))
+
+    def cost(shape: Shape) -> InferenceCost:
+        counted = FlopsEstimates(
+            calflops=7.0 * shape.batch_size, dispatcher=7.0 * shape.batch_size, parameter_estimate=5
+        )
+        high = FlopsResult(
+            value=7.0 * shape.batch_size, method="calflops", confidence="high", precision="bf16", notes=""
+        )
+        return InferenceCost(flops=high, estimates=counted, parameters=1, active_parameters=1, weight_memory_mb=1)
+
+    model = ModelSpec(name="m", config={"model_type": "llama"})
+    cells = [
+        Cell(model=model, precision="bf16", batch_size=2, generate=generate)
+        for generate in ({}, {"num_beams": 3}, {"guidance_scale": 2.0})
+    ]
+    runs = [Run(cell=cell, repeat=0) for cell in cells]
+    cluster = Cluster(device="cuda", units_per_process=1, exclusive_node=False, strategy="STRICT_PACK")
+    preparation, backlog = Preparation(runs, cluster, estimate=counts), Backlog(runs, keep_order=False)
+    concurrent.futures.wait(preparation.counts)
+    assert not list(preparation.settle_counts(preparation.counted, backlog))
+    plain, beams, guided = (found.flops for run in runs if (found := preparation.cost(run)[0]))
+    assert (plain.value, beams.value, guided.value) == (14, 42, 5)
+    assert (plain.confidence, beams.confidence, guided.confidence) == ("high", "high", "low")
+    assert "guidance_scale" in (guided.notes or "")
 
 
 def breaks(*_: Any) -> Prepared:
