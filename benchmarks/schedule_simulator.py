@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from orchestrator.backlog import Backlog, Kind, model_key
+from orchestrator.backlog import Backlog, Kind
 from orchestrator.schedule.cluster import Cluster, Node
 from workers.records import Cell, ModelSpec, Run
 
@@ -126,7 +126,7 @@ class Simulation:
         self._cluster = Cluster(device="cuda", units_per_process=1, exclusive_node=False, strategy="STRICT_PACK")
         self._cluster.nodes = {node.id: node for node in nodes}
         self._backlog = Backlog(made.runs, keep_order=False)
-        for model in dict.fromkeys(map(model_key, made.runs)):
+        for model in dict.fromkeys(run.cell.model_key for run in made.runs):
             self._backlog.release(model, lambda run: made.predicted_s[run.key])
         self._workers: set[_Worker] = set()
         self._events: list[tuple[float, int, _Worker | Node]] = []

@@ -6,7 +6,6 @@ long as any, which saves most loads (`benchmarks/schedule_simulator.py` shows bo
 that order.
 """
 
-import json
 from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -58,7 +57,7 @@ class Backlog:
         self._count: Counter[Kind] = Counter()
         self._cost_s: dict[Kind, float] = defaultdict(float)
         for run in runs:
-            self._waiting[model_key(run)].append(run)
+            self._waiting[run.cell.model_key].append(run)
 
     def __len__(self) -> int:
         """Runs that have not begun."""
@@ -165,8 +164,3 @@ def _largest_first(counts: Counter[Kind]) -> dict[Kind, int]:
         counts, key=lambda kind: (-kind.processes, -kind.tensor_parallel, kind.card is None, kind.card or "")
     )
     return {kind: counts[kind] for kind in kinds if counts[kind]}
-
-
-def model_key(run: Run) -> str:
-    """What preparation is shared by: the model, and the options of loading that may bend its config."""
-    return f"{run.cell.model.model_dump_json()} {json.dumps(run.cell.load, sort_keys=True)}"

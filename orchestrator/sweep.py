@@ -125,7 +125,7 @@ def _rows(
             outcomes,
             info,
             repeats_asked=sweep.repeats,
-            reference_perplexity=references.get(cell.model.name),
+            reference_perplexity=references.get(cell.model_key),
             emissions=sweep.emissions,
         )
         finished.cells += 1

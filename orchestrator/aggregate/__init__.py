@@ -145,9 +145,9 @@ def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[
 
 
 def reference_perplexities(outcomes: Iterable[Outcome]) -> Mapping[str, float]:
-    """Model name -> perplexity, from the runs at the sweep's reference precision."""
+    """`model_key` of cells -> perplexity, from the runs at the sweep's reference precision."""
     return {
-        outcome.run.cell.model.name: result.quality.perplexity
+        outcome.run.cell.model_key: result.quality.perplexity
         for outcome in outcomes
         for result in outcome.results[:1]
         if result.quality.perplexity is not None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.backlog import Backlog, model_key
+from orchestrator.backlog import Backlog
 from orchestrator.predict import predicted_s
 from orchestrator.schedule.cluster import Cluster, Node
 from workers.flops import options
@@ -59,7 +59,7 @@ class Preparation:
         self._fetch = fetch
         self._runs: dict[str, list[Run]] = {}
         for run in runs:
-            self._runs.setdefault(model_key(run), []).append(run)
+            self._runs.setdefault(run.cell.model_key, []).append(run)
         self._shapes = {model: tuple(dict.fromkeys(map(shape_of, runs))) for model, runs in self._runs.items()}
         self._costs: dict[str, dict[Shape, InferenceCost]] = {}
         self._reasons: dict[str, str] = {}
@@ -133,7 +133,7 @@ class Preparation:
 
         In the latter case loading tries by itself, and says what it lacks.
         """
-        fetched = self._fetched.get(model_key(run))
+        fetched = self._fetched.get(run.cell.model_key)
         if fetched is None or all(_came(fetched.get(node.id)) for node in nodes):
             return True
         return not any(
@@ -143,7 +143,7 @@ class Preparation:
 
     def cost(self, run: Run) -> tuple[InferenceCost | None, str | None]:
         """What one inference of one data-parallel rank of the run costs, or why that is not known."""
-        model, cell = model_key(run), run.cell
+        cell, model = run.cell, run.cell.model_key
         cost = self._costs.get(model, {}).get(shape_of(run))
         if cost and (doubt := options.uncounted(cell.generate, input_tokens=cell.input_tokens)):
             flops = verdict(cost.estimates, precision=cost.flops.precision, doubt=doubt)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backlog import Backlog, Kind, kind_of, model_key
+from orchestrator.backlog import Backlog, Kind, kind_of
 from workers.records import Cell, ModelSpec, Run
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -25,7 +25,7 @@ def run(model: str = "a", tokens: int = 1, **fields: Any) -> Run:
 
 def backlog(runs: list[Run], *, keep_order: bool = False) -> Backlog:
     made = Backlog(runs, keep_order=keep_order)
-    for model in dict.fromkeys(map(model_key, runs)):
+    for model in dict.fromkeys(run.cell.model_key for run in runs):
         made.release(model, seconds)
     return made
 
@@ -60,16 +60,16 @@ def test_an_order_that_was_asked_for_is_kept() -> None:
 def test_an_order_waits_for_a_model_that_is_not_prepared_yet() -> None:
     first, second = run("a", 1), run("b", 9)
     waiting = Backlog([first, second], keep_order=True)
-    waiting.release(model_key(second), seconds)
+    waiting.release(second.cell.model_key, seconds)
     assert waiting.take(ONE, loaded=None) is None
-    waiting.release(model_key(first), seconds)
+    waiting.release(first.cell.model_key, seconds)
     assert [waiting.take(ONE, loaded=None), waiting.take(ONE, loaded=None)] == [first, second]
 
 
 def test_without_an_order_a_prepared_model_waits_for_no_other() -> None:
     first, second = run("a", 1), run("b", 9)
     waiting = Backlog([first, second], keep_order=False)
-    waiting.release(model_key(second), seconds)
+    waiting.release(second.cell.model_key, seconds)
     assert waiting.take(ONE, loaded=None) == second
     assert (waiting.take(ONE, loaded=None), len(waiting)) == (None, 1)
 
@@ -114,8 +114,8 @@ def test_a_run_that_was_lost_comes_back_with_its_place() -> None:
 def test_discarded_and_removed_runs_are_gone_and_not_counted() -> None:
     runs = [run("a", 3), run("b", 2), run("b", 1), run("c", 5)]
     left = Backlog(runs, keep_order=False)
-    assert left.discard(model_key(runs[3])) == [runs[3]]
-    left.release(model_key(runs[1]), seconds)
+    assert left.discard(runs[3].cell.model_key) == [runs[3]]
+    left.release(runs[1].cell.model_key, seconds)
     left.remove([runs[0], runs[1]])
     assert list(left.remaining()) == [runs[2]]
     assert (len(left), left.kinds()) == (1, {ONE: 1})

@@ -144,6 +144,6 @@ def test_pending_drops_what_is_done_and_keeps_the_order() -> None:
 
 
 def test_each_cell_can_be_had_once_for_each_card() -> None:
-    both = plan.per_card([cell()], ["A100", "H100"])
+    both = plan.per_card(plan.expand(sweep()), ["A100", "H100"])
     assert [c.accelerator_type for c in both] == ["A100", "H100"]
     assert both[0].cell_id != both[1].cell_id

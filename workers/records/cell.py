@@ -144,6 +144,12 @@ class Cell(Record):
         return self.processes * self.tensor_parallel
 
     @cached_property
+    def model_key(self) -> str:
+        """What must be equal for two cells to run one architecture with one set of weights, in whatever precision."""
+        bent = {name: value for name, value in self.load.items() if name != "quantization_config"}
+        return digest([self.model.model_dump(mode="json"), bent])
+
+    @cached_property
     def load_key(self) -> str:
         """What must be equal for two cells to share one loaded model."""
         names = {"model", "precision", "attention", "device", "load", "tensor_parallel"}

@@ -183,10 +183,16 @@ def test_every_try_is_a_raw_row():
 
 def test_perplexity_is_held_against_the_reference():
     plain = ok(result(perplexity=20.0))
-    assert reference_perplexities([plain, failed()]) == {"m": 20.0}
+    assert reference_perplexities([plain, failed()]) == {CELL.model_key: 20.0}
     got = row(ok(result(perplexity=25.0)), reference_perplexity=20.0)
     assert got.precision_metadata.perplexity_degradation == pytest.approx(0.25)
     assert row(ok(result()), reference_perplexity=20.0).precision_metadata.perplexity_degradation is None
+
+
+def test_a_model_that_is_loaded_otherwise_is_another_reference():
+    packed = CELL.model_copy(update={"precision": "int4-bnb", "load": {"quantization_config": {"x": 1}}})
+    assert packed.model_key == CELL.model_key
+    assert CELL.model_copy(update={"load": {"num_hidden_layers": 1}}).model_key != CELL.model_key
 
 
 def test_emissions_are_stated_only_on_request():

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import ray.cluster_utils
-from equipment import Driver, settings, sweep, until
+from equipment import Driver, lines, settings, sweep, until
 
 from orchestrator import config, schedule
 from orchestrator.backlog import Kind
@@ -190,3 +190,27 @@ def test_a_sweep_that_waits_in_vain_ends_with_why(growing: ray.cluster_utils.Clu
     (row,) = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
     assert row["status"] == "skipped"
     assert row["error_message"].endswith("and none came in 1 s")
+
+
+@pytest.mark.slow
+def test_each_cell_is_measured_on_each_type_of_card_when_the_sweep_asks(
+    growing: ray.cluster_utils.Cluster, tmp_path: Path
+) -> None:
+    nodes = {
+        card: growing.add_node(
+            num_cpus=1, num_gpus=1, object_store_memory=100 * 2**20, resources={f"accelerator_type:{card}": 1}
+        ).node_id
+        for card in ("A100", "H100")
+    }
+    growing.wait_for_nodes()
+    log = tmp_path / "log"
+    asked = settings([{"log": str(log)}, {"log": str(log)}], out="out", placement={"one_row_per_card": True})
+    driver = Driver(tmp_path, asked, address=growing.address)
+    assert driver.ended() == 0, driver.said
+    rows = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    assert sorted(row["accelerator_type"] for row in rows) == ["A100", "A100", "H100", "H100"]
+    assert len({row["cell_id"] for row in rows}) == 4
+    where = {key: node for key, _, _, node in lines(log)}
+    assert {row["cell_id"]: nodes[row["accelerator_type"]] for row in rows} == {
+        key.partition(".")[0]: node for key, node in where.items()
+    }
