@@ -5,13 +5,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator import labels
 from orchestrator.compare.figures import FACETS, FACTS, FIGURES, STATED, Row
 from orchestrator.compare.verdicts import CellRef, NightInfo
 from orchestrator.energy_reasons import spelled
 from orchestrator.load import LoadError, load
 
 _SETTINGS = ("model", "precision", "batch_size", "input_tokens", "output_tokens")
-_NAMED_ELSEWHERE = {*_SETTINGS, "prompts", "warmup", "window", "quality", "attention"}
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,7 @@ def _why_missing(row: Row, figure: str, mean: float | None) -> str:
 
 def _label(row: Row) -> str:
     label = f"{row['model']} {row['precision']} batch {row['batch_size']}, {row['input_tokens']}+{row['output_tokens']}"
-    parts = [label] if row["attention"] == "sdpa" else [label, row["attention"]]
-    others = {key: value for key, value in json.loads(row["settings"]).items() if key not in _NAMED_ELSEWHERE}
-    return " ".join([*parts, *(f"{key}={_text(value)}" for key, value in sorted(others.items()))])
+    return f"{label} {labels.spelled(labels.others(row))}".rstrip()
 
 
 def _text(value: Any) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.labels import workload
 from orchestrator.report.figures import ENERGY, THROUGHPUT, Figure, Quantity, Row
 
 
@@ -13,6 +14,8 @@ class Group:
     model: str
     input_tokens: int
     output_tokens: int
+    options: str
+    """Options of generation and loading that bend the work or the model; empty without any."""
     device: str
     members: tuple[int, ...]
     """Row indices."""
@@ -41,14 +44,16 @@ def device(row: Row) -> str:
 
 def groups(rows: Sequence[Row]) -> list[Group]:
     """Comparable cells that have figures, in the rows' order."""
-    found: dict[tuple[str, int, int, str], list[int]] = {}
+    found: dict[tuple[str, int, int, str, str], list[int]] = {}
     for i, row in enumerate(rows):
         if row["repeats_ok"]:
-            key = (row["model"], row["input_tokens"], row["output_tokens"], device(row))
+            key = (row["model"], row["input_tokens"], row["output_tokens"], workload(row), device(row))
             found.setdefault(key, []).append(i)
     return [
-        Group(model=model, input_tokens=prompt, output_tokens=new, device=where, members=tuple(members))
-        for (model, prompt, new, where), members in found.items()
+        Group(
+            model=model, input_tokens=prompt, output_tokens=new, options=options, device=where, members=tuple(members)
+        )
+        for (model, prompt, new, options, where), members in found.items()
     ]
 
 

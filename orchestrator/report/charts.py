@@ -1,9 +1,11 @@
 """Rows -> charts, as the plain data that plotly.js draws. Each mark knows its row, so that the filter reaches it."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.labels import spelled, varied
 from orchestrator.report import marks
 from orchestrator.report.answers import groups, pareto
 from orchestrator.report.figures import (
@@ -21,6 +23,8 @@ from orchestrator.report.figures import (
     scale,
 )
 
+_SETTINGS_WIDTH = 30
+"""Letters of a cell's other settings under its place on an axis."""
 LATENCY_CELLS = 120
 """Cells that the latency chart draws at once: beyond it, their marks would lie on each other."""
 
@@ -255,14 +259,16 @@ def _reasons(figures: Iterable[Figure]) -> dict[str, int]:
 
 def _unique_labels(rows: Sequence[Row], indices: Sequence[int]) -> list[str]:
     """A cell's place on a category axis: plotly would lay two cells with one label on each other."""
-    labels = [_label(rows[i]) for i in indices]
-    seen: dict[str, int] = {}
-    for label in labels:
-        seen[label] = seen.get(label, 0) + 1
+    labels = [_label(rows[i], other) for i, other in zip(indices, varied([rows[i] for i in indices]), strict=True)]
+    seen = Counter(labels)
     return [
         f"{label} {rows[i]['cell_id']}" if seen[label] > 1 else label for label, i in zip(labels, indices, strict=True)
     ]
 
 
-def _label(row: Row) -> str:
-    return f"{row['model']} {row['precision']} b{row['batch_size']} {row['input_tokens']}→{row['output_tokens']}"
+def _label(row: Row, other: Mapping[str, str]) -> str:
+    tokens = f"{row['input_tokens']}→{row['output_tokens']}"
+    settings = spelled({name.rpartition(".")[2]: value for name, value in other.items()})
+    if len(settings) > _SETTINGS_WIDTH:
+        settings = settings[:_SETTINGS_WIDTH] + "…"
+    return f"{row['model']} {row['precision']} b{row['batch_size']} {tokens} {settings}".rstrip()

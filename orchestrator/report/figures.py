@@ -50,8 +50,12 @@ def _no_perplexity(row: Row) -> str:
     return row["perplexity_reason"] or "the sweep asks for no quality"
 
 
+def _no_latency(row: Row) -> str:
+    return row["latency_reason"] or _nothing_said(row)
+
+
 def _no_later_token(row: Row) -> str:
-    return "one output token: there is none after the first" if row["output_tokens"] == 1 else _nothing_said(row)
+    return "one output token: there is none after the first" if row["output_tokens"] == 1 else _no_latency(row)
 
 
 def _time_half_width(row: Row) -> float | None:
@@ -111,7 +115,8 @@ ENERGY = Quantity(
     within_basis="from the meters", method="energy_method", confidence="energy_confidence", why_null=_no_energy,
 )  # fmt: skip
 TTFT = Quantity(
-    key="ttft", title="TTFT", unit="s", column="ttft_mean_s", spread="ttft_s", method="timing_method"
+    key="ttft", title="TTFT", unit="s", column="ttft_mean_s", spread="ttft_s", method="timing_method",
+    why_null=_no_latency,
 )  # fmt: skip
 TPOT = Quantity(
     key="tpot", title="TPOT", unit="s", column="tpot_mean_s", spread="tpot_s", method="timing_method",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator import labels
 from orchestrator.report import answers, charts
 from orchestrator.report.figures import (
     E2E,
@@ -33,8 +34,6 @@ from orchestrator.report.figures import (
 
 GLYPHS = {"high": "●", "medium": "◉", "low": "○"}
 """The same fillings as the charts' marks."""
-_OPTIONAL = ("attention", "processes", "tensor_parallel", "accelerator_type")
-"""Settings that get a column only where the sweep varies them."""
 _ESTIMATORS = ("calflops", "architecture", "parameter_estimate", "dispatcher")
 _GROUPS_SHOWN = 4
 _ROWS_LISTED = 250
@@ -75,6 +74,8 @@ def render(rows: Sequence[Row]) -> str:
         raise ValueError("the results have no rows: there is nothing to report")
     drawn, reasons, provenances, quantities = charts.charts(rows), Notes(), Notes(), _quantities(rows)
     scales = {quantity.key: scale(quantity, rows) for quantity in quantities}
+    settings = labels.varied(rows)
+    optional = sorted({name for some in settings for name in some})
     environment = Environment(
         loader=PackageLoader("orchestrator.report", "template"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -85,8 +86,15 @@ def render(rows: Sequence[Row]) -> str:
         groups_shown=_GROUPS_SHOWN,
         rows_listed=_ROWS_LISTED,
         headers=[(quantity.title, scales[quantity.key].unit) for quantity in quantities],
-        optional=[name for name in _OPTIONAL if len({row[name] for row in rows}) > 1],
-        rows=[(row, [_cell(q.of(row), scales[q.key], reasons, provenances) for q in quantities]) for row in rows],
+        optional=[name if "." in name else name.replace("_", " ").capitalize() for name in optional],
+        rows=[
+            (
+                row,
+                [_option(row, some, name) for name in optional],
+                [_cell(q.of(row), scales[q.key], reasons, provenances) for q in quantities],
+            )
+            for row, some in zip(rows, settings, strict=True)
+        ],
         reasons=list(reasons.numbers),
         choices={name: list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "precision", "status")},
         charts=drawn,
@@ -101,6 +109,12 @@ def render(rows: Sequence[Row]) -> str:
         plotly=_asset("vendor/plotly-basic.min.js"),
         script=_asset("template/table.js") + _asset("template/charts.js"),
     )
+
+
+def _option(row: Row, settings: Mapping[str, str], name: str) -> str:
+    """A setting that the sweep varies, as one row has it."""
+    default = "default" if "." in name else row[name]
+    return settings.get(name) or ("any" if default is None else str(default))
 
 
 def _quantities(rows: Sequence[Row]) -> list[Quantity]:

@@ -9,10 +9,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import labels
 from orchestrator.report.figures import (
     ENERGY,
     FLOPS,
     PEAK_MEMORY,
+    PERPLEXITY,
     THROUGHPUT,
     TTFT,
     Figure,
@@ -27,6 +29,7 @@ _QUANTITIES = (THROUGHPUT, TTFT, ENERGY, PEAK_MEMORY, FLOPS)
 _ESSENTIAL = (THROUGHPUT, ENERGY, FLOPS)
 _MODEL_WIDTH = 8
 """What the model's name must have at least; the one column that gives way, so that no figure is cut in two."""
+_SETTING_WIDTH = 24
 _TITLES = {"memory": "Peak", "energy": "Energy"}
 """Shorter than in the page, where there is room."""
 _METHODS = {"calflops": "c", "architecture": "a", "parameter_estimate": "p"}
@@ -48,12 +51,17 @@ class ClosingTable:
 
     def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[Table, bool, list[str]]:
         """The fullest table that the console has room for: methods in words, in letters, or the essential figures."""
-        for quantities, wide in ((_QUANTITIES, True), (_QUANTITIES, False)):
+        every = (*_QUANTITIES, PERPLEXITY) if any(row["scored_tokens"] for row in self.rows) else _QUANTITIES
+        for quantities, wide in ((every, True), (every, False), (_QUANTITIES, False)):
             table = _table(self.rows, quantities, wide=wide, ascii_only=options.ascii_only)
             if _width(table, console) <= options.max_width:
                 return table, wide, []
+        left_out = [f"Left out for want of room, {options.max_width} columns: TTFT and peak memory."]
         table = _table(self.rows, _ESSENTIAL, wide=False, ascii_only=options.ascii_only)
-        return table, False, [f"Left out for want of room, {options.max_width} columns: TTFT and peak memory."]
+        if _width(table, console) > options.max_width and any(labels.varied(self.rows)):
+            table = _table(self.rows, _ESSENTIAL, wide=False, ascii_only=options.ascii_only, settings=False)
+            left_out.append("Left out too: other settings, which tell some of these rows apart.")
+        return table, False, left_out
 
 
 def _width(table: Table, console: Console) -> int:
@@ -65,23 +73,35 @@ def _width(table: Table, console: Console) -> int:
     return width
 
 
-def _table(rows: Sequence[Row], quantities: Sequence[Quantity], *, wide: bool, ascii_only: bool) -> Table:
+def _table(
+    rows: Sequence[Row], quantities: Sequence[Quantity], *, wide: bool, ascii_only: bool, settings: bool = True
+) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0))
     table.add_column("model")
-    for title in ("precision", "batch", "in/out", "status"):
+    others = ["\n".join(map(_setting, some.items())) for some in labels.varied(rows)]
+    settings = settings and any(others)
+    titles = ["precision", "batch", "in/out", *(["other settings"] if settings else []), "status"]
+    for title in titles:
         table.add_column(title, justify="right" if title in ("batch", "in/out") else "left", no_wrap=True)
     scales = {quantity.key: scale(quantity, rows) for quantity in quantities}
     for quantity in quantities:
         heading = f"{_TITLES.get(quantity.key, quantity.title)}\n{scales[quantity.key].unit}"
         table.add_column(_plain(heading, ascii_only=ascii_only), justify="right", no_wrap=True)
-    for row in rows:
+    for row, other in zip(rows, others, strict=True):
         style = {"ok": "", "skipped": "dim"}.get(row["status"], "red")
         cells = [_plain(_shown(q, row, scales[q.key], wide=wide), ascii_only=ascii_only) for q in quantities]
-        settings = [row["precision"], str(row["batch_size"]), f"{row['input_tokens']}/{row['output_tokens']}"]
+        asked = [row["precision"], str(row["batch_size"]), f"{row['input_tokens']}/{row['output_tokens']}"]
+        asked += [other] if settings else []
         # Text, not str: a model's name is foreign, and brackets in it are no markup
         model = Text(one_line(row["model"]), no_wrap=True, overflow="crop" if ascii_only else "ellipsis")
-        table.add_row(model, *map(Text, [*settings, row["status"], *cells]), style=style)
+        table.add_row(model, *map(Text, [*asked, row["status"], *cells]), style=style)
     return table
+
+
+def _setting(setting: tuple[str, str]) -> str:
+    """`num_beams=2`: without the room that it stands in, and no wider than a column may be."""
+    text = f"{setting[0].rpartition('.')[2]}={setting[1]}"
+    return text if len(text) <= _SETTING_WIDTH else text[: _SETTING_WIDTH - 2] + ".."
 
 
 def _shown(quantity: Quantity, row: Row, unit: Scale, *, wide: bool) -> str:
@@ -121,10 +141,11 @@ def _dashes(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _failures(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
+    for row, other in zip(rows, labels.varied(rows), strict=True):
         if row["status"] != "ok":
             tokens = f"{row['input_tokens']}/{row['output_tokens']}"
             cell = f"{one_line(row['model'])} {row['precision']} batch {row['batch_size']} {tokens}"
+            cell = " ".join([cell, *map(_setting, other.items())])
             kept = f" ({row['repeats_ok']} of {row['repeats_asked']} repeats kept)" if row["repeats_ok"] else ""
             error = f"{row['error_type'] or 'no error type'}: {one_line(row['error_message'] or 'no message')}"
             yield f"{row['status']}: {cell}{kept}: {error}"

@@ -1,5 +1,6 @@
 """What a reader sees: the page is opened in a real browser, clicked, typed into and printed."""
 
+import json
 import struct
 import zlib
 from collections.abc import Callable
@@ -180,9 +181,9 @@ def test_foreign_text_stays_text(open_report: Open) -> None:
     evil = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     results = sweeps.gpu_sweep(models=1)
     first = results[0]
-    bad = first.model_copy(
-        update={"cell": first.cell.model_copy(update={"model": evil, "settings": evil}), "mixed": (evil,)}
-    )
+    settings = json.dumps({"generate": {"act": evil}})
+    cell = first.cell.model_copy(update={"model": evil, "settings": settings})
+    bad = first.model_copy(update={"cell": cell, "mixed": (evil,)})
     opened = open_report([bad, sweeps.failed(model=evil, precision="fp16", batch=2, message=evil), *results[1:]])
     assert opened.marks("latency-ttft") == 3 * (len(results) - 1), "one cell is out of memory"
     assert opened.shown()[:2] == [evil, evil]

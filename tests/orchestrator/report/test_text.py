@@ -1,4 +1,5 @@
 import io
+import json
 
 import pytest
 import report_sweeps as sweeps
@@ -30,6 +31,21 @@ def test_a_console_of_100_columns_has_every_figure() -> None:
 
 def test_what_an_80_column_log_has_no_room_for_is_said() -> None:
     assert "Left out for want of room, 80 columns: TTFT and peak memory." in _printed(sweeps.gpu_sweep(models=1), 80)
+
+
+def bent(**settings: object) -> AggregatedResult:
+    row = sweeps.gpu_sweep(models=1)[0]
+    return row.model_copy(update={"cell": row.cell.model_copy(update={"settings": json.dumps(settings)})})
+
+
+def test_rows_that_only_other_settings_tell_apart_show_them() -> None:
+    rows = [bent(generate={"num_beams": beams}, load={"use_cache": True}, processes=2) for beams in (2, 4)]
+    text = _printed(rows, 160)
+    assert "num_beams=2" in text
+    assert "num_beams=4" in text
+    assert "use_cache" not in text  # both have it
+    assert "Left out too: other settings" in _printed(rows, 80)
+    assert "other settings" not in _printed(sweeps.gpu_sweep(models=1), 160)
 
 
 def test_flops_carry_method_and_confidence() -> None:
