@@ -169,6 +169,10 @@ def _settings(cell: Cell) -> dict[str, JsonValue]:
     return settings | {f"load.{name}": value for name, value in cell.load.items()}
 
 
+def _mb(megabytes: float) -> str:
+    return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.2g} MB"
+
+
 def _lines(planned: Plan) -> Iterator[str]:
     """The plan as text: what all cells share once, then a line for each cell."""
     shared, varying = _shared(planned.cells)
@@ -216,7 +220,7 @@ def _columns(cell: PlannedCell, varying: Iterable[str], repeats: int, marks: Map
         *(_said(cell.settings.get(name)) for name in varying),
         f"{cell.gpus:g}" if cell.gpus else "-",
         "-" if cost.flops is None else f"{cost.flops.value / 1e9:,.3g} {cost.flops.confidence}",
-        "-" if cost.memory_mb is None else f"{cost.memory_mb:,.0f} MB",
+        "-" if cost.memory_mb is None else _mb(cost.memory_mb),
         {None: "-", True: "yes", False: "no"}[cost.fits],
         "-" if cost.predicted_s is None else _duration(cost.predicted_s),
         cell.status + partly + (f" {marks[cell.reason]}" if cell.reason else ""),

@@ -86,7 +86,7 @@ def _columns() -> list[str]:
     spreads = [f"{figure.name}_over_repeats_{part}" for figure in FIGURES for part in ("mean", "std", "n")]
     facets = ["device", "gpu_names", "cpu_name", "cpu_threads", "driver_version", "timing_method", "energy_method"]
     facets += ["energy_confidence", "memory_method", "flops_method", "flops_confidence"]
-    state = ["status", "error_type", "error_message", "energy_reasons", "mixed"]
+    state = ["status", "error_type", "error_message", "energy_reasons", "latency_reason", "mixed"]
     cell = ["cell_id", *_SETTINGS, "attention", "settings"]
     about = ["sweep", "git_commit", "started_unix_s"]
     return [*cell, *state, *spreads, *facets, *STATED.values(), *(fact.name for fact in FACTS), *about]
@@ -121,6 +121,8 @@ def _why_missing(row: Row, figure: str, mean: float | None) -> str:
         return f"the cell is {row['status']}"
     if figure.startswith("energy") and row["energy_reasons"]:
         return spelled(row["energy_reasons"])
+    if figure.startswith(("ttft", "itl", "tpot", "e2e")) and row["latency_reason"]:
+        return str(row["latency_reason"])
     return "null"
 
 
