@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator import labels
 from workers.records import Outcome
 
 _BETWEEN_LINES_S = 1.0
@@ -83,7 +84,8 @@ def _describe(outcome: Outcome) -> str:
     shape = (
         f"{cell.model.name} {cell.precision} batch {cell.batch_size}, {cell.input_tokens}+{cell.output_tokens} tokens"
     )
-    what = f"{shape}, repeat {outcome.run.repeat}: "
+    others = labels.spelled(labels.others({"settings": cell.model_dump_json(exclude_defaults=True)}))
+    what = f"{shape}{f', {others}' if others else ''}, repeat {outcome.run.repeat}: "
     if outcome.failure:
         return f"{what}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}"
     speed = sum(result.inference_metrics.output_tokens_per_s for result in outcome.results[:: cell.tensor_parallel])

@@ -14,6 +14,7 @@ def compute_metrics(
     *,
     compute: Dtype,
     cards: tuple[str, ...],
+    split: int = 1,
     peak: Peak,
     model_memory_mb: float,
 ) -> ComputeMetrics:
@@ -25,6 +26,7 @@ def compute_metrics(
         inference: The window's tokens and times.
         compute: The type that the products are computed in.
         cards: Names of the GPUs that this rank used; none on a CPU.
+        split: Ranks, each with as many GPUs of that type, that share the work of `cost`: those of one split model.
         peak: The window's peak memory.
         model_memory_mb: Memory of the loaded parameters and buffers. Unit: MB.
     """
@@ -46,7 +48,7 @@ def compute_metrics(
         active_parameters=cost.active_parameters,
         flops_per_token=flops * inference.generations / inference.generated_tokens,
         flops_per_second=flops_per_second,
-        **_utilisation(cost, flops_per_second, inference, compute=compute, cards=cards),
+        **_utilisation(cost, flops_per_second, inference, compute=compute, cards=cards * split),
         **memory,
     )
 

@@ -125,6 +125,7 @@ class Measurer:
                 inference,
                 compute=precision.compute,
                 cards=environment.gpu_names(gpus),
+                split=cell.tensor_parallel,
                 peak=window.peak,
                 model_memory_mb=memory.model_bytes(loaded.model) / memory.MB,
             ),

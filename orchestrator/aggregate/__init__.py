@@ -6,7 +6,7 @@ repeats  counts, times and joules add up; rates are ratios of totals; the spread
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from orchestrator.aggregate.compute import compute
+from orchestrator.aggregate.compute import compute, tokens_per_inference
 from orchestrator.aggregate.energy import energy
 from orchestrator.aggregate.inference import Repeat, inference
 from orchestrator.config import Emissions
@@ -92,7 +92,7 @@ def _figures(
         "normalised_metrics": NormalisedMetrics.from_metrics(
             precision=precision,
             flops=flops.flops.value if flops.flops else None,
-            output_tokens=cell.batch_size * cell.output_tokens,
+            output_tokens=tokens_per_inference(leaders[0]),
             tokens_per_second=tokens.output_tokens_per_s,
             gpu_energy_j=joules.gpu_energy_j,
             energy_tokens=tokens.generated_tokens,

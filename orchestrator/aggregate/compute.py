@@ -25,7 +25,7 @@ def compute(repeats: Sequence[Repeat], *, every_rank: Sequence[RawProcessResult]
     known = [one for one in flops if one is not None]
     verdict = min(known, key=lambda one: _ORDER.index(one.confidence)) if known else None
     first = parts[0][0]
-    per_inference = sum(r.measured_batch_size * _tokens_per_request(r) for r in repeats[0])
+    per_inference = tokens_per_inference(repeats[0])
     memories = [rank.compute_metrics for rank in every_rank]
     seconds = sum(map(window_s, repeats))
     return ComputeMetrics(
@@ -73,9 +73,10 @@ def _total_flops(repeats: Sequence[Repeat]) -> float:
     )
 
 
-def _tokens_per_request(result: RawProcessResult) -> int:
-    metrics = result.inference_metrics
-    return metrics.generated_tokens // metrics.requests if metrics.requests else 0
+def tokens_per_inference(ranks: Repeat) -> float:
+    """Tokens that one inference of the whole batch generates, over the ranks that have tokens of their own."""
+    tokens = [rank.inference_metrics for rank in ranks]
+    return sum(one.generated_tokens / one.generations for one in tokens if one.generations)
 
 
 def _mean(repeats: Sequence[Repeat], value: Callable[[ComputeMetrics], float | None]) -> float | None:

@@ -28,13 +28,16 @@ def inference(generations: int = 5) -> InferenceMetrics:
     )
 
 
-def figures(cost: InferenceCost | None, reason: str | None = None, cards: tuple[str, ...] = ()) -> ComputeMetrics:
+def figures(
+    cost: InferenceCost | None, reason: str | None = None, cards: tuple[str, ...] = (), split: int = 1
+) -> ComputeMetrics:
     return compute_metrics(
         cost,
         reason,
         inference(),
         compute="bf16",
         cards=cards,
+        split=split,
         peak=(120.0, "process_rss", None),
         model_memory_mb=4.0,
     )
@@ -53,6 +56,13 @@ def test_utilisation_is_over_the_peak_of_the_cards_that_computed() -> None:
     assert metrics.mfu == pytest.approx(5 * 6e9 / 2.5 / (2 * 312e12))
     assert metrics.mbu == pytest.approx(3.5e6 / 0.15 / (2 * 2039e9))  # the mean of ITL 0.1 and 0.2 s
     assert metrics.peak_source == "NVIDIA A100 Tensor Core GPU datasheet"
+
+
+def test_ranks_of_one_split_model_are_held_against_the_peak_of_all_their_cards() -> None:
+    alone, split = (figures(COST, cards=("NVIDIA A100-SXM4-80GB",), split=ways) for ways in (1, 4))
+    assert alone.mfu is not None and alone.mbu is not None  # noqa: PT018 - for the type checker
+    assert (split.mfu, split.mbu) == (pytest.approx(alone.mfu / 4), pytest.approx(alone.mbu / 4))
+    assert split.flops_per_second == alone.flops_per_second
 
 
 @pytest.mark.parametrize(("cards", "why"), [((), "no GPU was used"), (("Abacus 3000",), "'Abacus 3000'")])

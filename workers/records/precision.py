@@ -62,7 +62,7 @@ class NormalisedMetrics(Record):
         *,
         precision: PrecisionMetadata,
         flops: float | None,
-        output_tokens: int,
+        output_tokens: float,
         tokens_per_second: float | None,
         gpu_energy_j: float | None,
         energy_tokens: int | None,

@@ -112,6 +112,14 @@ def test_repeats_add_counts_times_and_joules_but_not_flops():
     assert got.normalised_metrics.precision_factor == 1.0  # int4 weights, but bf16 products
 
 
+def test_sequences_that_come_back_for_one_prompt_are_all_tokens_of_the_inference():
+    once = result()
+    tokens = once.inference_metrics.model_copy(update={"generated_tokens": 48, "requests": 16})
+    got = row(ok(once.model_copy(update={"inference_metrics": tokens})))
+    assert got.compute_metrics.flops_per_token == 1e9 / 24
+    assert got.normalised_metrics.tokens_per_effective_pflop == pytest.approx(24 / 1e-6)
+
+
 def test_the_lowest_confidence_is_kept_with_its_method():
     got = row(ok(result()), ok(result(repeat=1, confidence="low", method="parameter_estimate")))
     assert (got.compute_metrics.flops.confidence, got.compute_metrics.flops.method) == ("low", "parameter_estimate")
