@@ -55,6 +55,9 @@ class EstimatorProcess:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # now, not with a complaint when it is collected
+            self._process.stdin.close()
 
     def estimate(
         self, model: ModelSpec, shapes: Sequence[Shape], *, load: Mapping[str, Any] = {}
@@ -87,7 +90,7 @@ class EstimatorProcess:
     def _ask(self, request: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):
+        with suppress(BrokenPipeError, ValueError):  # it has ended, or been ended: the answer will say so
             self._process.stdin.write(request + "\n")
         line = self._process.stdout.readline()
         if line:
