@@ -56,6 +56,7 @@ def _calflops(model_type: str) -> float:
 
 def main() -> None:
     """Print the table, row by row."""
+    torch.set_num_threads(1)  # a pool of threads would not come along into a fork
     transformers.logging.set_verbosity_error()
     asked = sys.argv[1:] or sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(NOT_TINY))
     print("| architecture | executed | ours | method | confidence | calflops as called | 2 x params x tokens |")
