@@ -1,5 +1,8 @@
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -192,3 +195,34 @@ def test_the_gpu_gets_its_memory_back(measurer: Measurer, precision: Precision) 
     measurer.release()
     assert measurer.memory_came_back()
     assert torch.cuda.memory_allocated() <= before + 1_000_000
+
+
+def test_the_process_that_measures_is_never_instrumented() -> None:
+    script = """
+import sys
+from pathlib import Path
+import torch
+from tiny_cells import run
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from workers.flops import EstimatorProcess, Shape
+from workers.measure import Measurer
+
+asked = run(output_tokens=3)
+shape = Shape(batch_size=2, input_tokens=7, output_tokens=3)
+cost = EstimatorProcess().estimate(asked.cell.model, [shape])[0]
+before = {name: getattr(torch.nn.functional, name) for name in dir(torch.nn.functional)}
+products = torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, torch.Tensor.__matmul__
+looked = []
+
+def look():
+    looked.append("calflops" in sys.modules or bool(_get_current_dispatch_mode_stack()))
+
+result = Measurer().measure(asked, cost=cost, cost_reason=None, texts={}, prior_runs=0, barrier=look)
+assert result.compute_metrics.flops.confidence == "high"
+assert looked == [False], "right before the window"
+assert {name: getattr(torch.nn.functional, name) for name in before} == before
+assert (torch.matmul, torch.bmm, torch.baddbmm, torch.einsum, torch.Tensor.__matmul__) == products
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

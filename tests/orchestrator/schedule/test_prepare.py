@@ -166,6 +166,32 @@ def test_a_model_is_counted_once_for_each_way_to_load_it(ray_session: None) -> N
     assert sorted(counted, key=str) == [({"use_cache": False}, 2), ({"use_cache": True}, 2)]
 
 
+def test_a_thousand_cells_over_five_models_are_five_counts() -> None:
+    counted: list[str] = []
+
+    def counts(model: ModelSpec, _: dict[str, Any], shapes: Sequence[Shape]) -> Prepared:
+        counted.append(f"{model.name} {len(shapes)}")
+        return Prepared(reason="a stand-in")
+
+    runs = [
+        Run(
+            cell=Cell(
+                model=ModelSpec(name=f"m{model}", config={"model_type": "llama"}),
+                precision="bf16",
+                input_tokens=1 + cell // 2,
+                attention=("sdpa", "eager")[cell % 2],
+            ),
+            repeat=0,
+        )
+        for cell in range(200)
+        for model in range(5)
+    ]
+    cluster = Cluster(device="cuda", units_per_process=1, exclusive_node=False, strategy="STRICT_PACK")
+    preparation = Preparation(runs, cluster, estimate=counts)
+    concurrent.futures.wait(preparation.counts)
+    assert sorted(counted) == [f"m{model} 100" for model in range(5)]  # attention makes another cell, not another shape
+
+
 def test_beams_are_counted_and_what_is_not_counted_lowers_the_confidence() -> None:
     def counts(_: ModelSpec, __: dict[str, Any], shapes: Sequence[Shape]) -> Prepared:
         return Prepared(costs=tuple(cost(shape) for shape in shapes))
