@@ -10,8 +10,17 @@ _ROOMS = ("generate", "load")
 
 
 def others(row: Mapping[str, Any]) -> dict[str, str]:
-    """The settings of a result row that are not its defaults, by their names in the sweep file."""
-    asked = json.loads(row["settings"])
+    """`of_settings` of a result row."""
+    return of_settings(json.loads(row["settings"]))
+
+
+def of_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """A cell's settings that are not its defaults and stand nowhere else, by their names in the sweep file.
+
+    Args:
+        settings: What of the cell's record is not its defaults, as JSON has it.
+    """
+    asked = dict(settings)
     options = {f"{room}.{name}": value for room in _ROOMS for name, value in asked.pop(room, {}).items()}
     hidden = _SHOWN_ANYWAY | _OF_THE_SWEEP
     return {name: _text(value) for name, value in sorted((asked | options).items()) if name not in hidden}
@@ -28,6 +37,11 @@ def varied(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 def workload(row: Mapping[str, Any]) -> str:
     """The options that make a row's tokens another kind of work, or its model another model; empty without any."""
     return spelled({name: value for name, value in others(row).items() if _bends(name)})
+
+
+def short(name: str) -> str:
+    """A setting's name without the room that it stands in: `num_beams` for `generate.num_beams`."""
+    return name.rpartition(".")[2]
 
 
 def spelled(settings: Mapping[str, str]) -> str:

@@ -51,14 +51,17 @@ class Progress:
     def saw(self, outcome: Outcome) -> None:
         """Take one outcome in."""
         self._counts[outcome.status] += 1
-        line = f"[{self._finished}/{self._total}] {_describe(outcome)}"
+        due = outcome.failure or time.monotonic() - self._last_line >= _BETWEEN_LINES_S
+        if not (self._live or due):
+            return
+        what, count = _describe(outcome), f"[{self._finished}/{self._total}]"
         if self._live:
             if outcome.failure:
-                self._console.print(line, markup=False, highlight=False)
-            self._live.update(Text(f"{self._summary()} · last: {_describe(outcome)}"))
-        elif outcome.failure or time.monotonic() - self._last_line >= _BETWEEN_LINES_S:
+                self._console.print(f"{count} {what}", markup=False, highlight=False)
+            self._live.update(Text(f"{self._summary()} · last: {what}"))
+        else:
             self._last_line = time.monotonic()
-            print(f"{line} ({self._time_left()})", flush=True)
+            print(f"{count} {what} ({self._time_left()})", flush=True)
 
     @property
     def _finished(self) -> int:
@@ -84,7 +87,7 @@ def _describe(outcome: Outcome) -> str:
     shape = (
         f"{cell.model.name} {cell.precision} batch {cell.batch_size}, {cell.input_tokens}+{cell.output_tokens} tokens"
     )
-    others = labels.spelled(labels.others({"settings": cell.model_dump_json(exclude_defaults=True)}))
+    others = labels.spelled(labels.of_settings(cell.model_dump(mode="json", exclude_defaults=True)))
     what = f"{shape}{f', {others}' if others else ''}, repeat {outcome.run.repeat}: "
     if outcome.failure:
         return f"{what}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}"

@@ -59,8 +59,7 @@ def forecast(cells: Sequence[Cell], card: str | None = None) -> list[Forecast]:
 def _paper(cell: Cell) -> Paper | str:
     """The cell's model on paper, or why there is none."""
     try:
-        bent = {name: value for name, value in cell.load.items() if name != "quantization_config"}
-        return read(_config(cell.model) | bent)
+        return read(_config(cell.model) | cell.bends)
     except OnPaperError as error:
         return str(error)
 

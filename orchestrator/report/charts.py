@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.labels import spelled, varied
+from orchestrator.labels import short, spelled, varied
 from orchestrator.report import marks
 from orchestrator.report.answers import groups, pareto
 from orchestrator.report.figures import (
@@ -268,7 +268,7 @@ def _unique_labels(rows: Sequence[Row], indices: Sequence[int]) -> list[str]:
 
 def _label(row: Row, other: Mapping[str, str]) -> str:
     tokens = f"{row['input_tokens']}→{row['output_tokens']}"
-    settings = spelled({name.rpartition(".")[2]: value for name, value in other.items()})
+    settings = spelled({short(name): value for name, value in other.items()})
     if len(settings) > _SETTINGS_WIDTH:
         settings = settings[:_SETTINGS_WIDTH] + "…"
     return f"{row['model']} {row['precision']} b{row['batch_size']} {tokens} {settings}".rstrip()

@@ -43,23 +43,28 @@ class ClosingTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Table, legend, then whatever is not a figure: dashes' reasons and failures, a line each."""
-        table, wide, left_out = self._fitting(console, options)
+        settings = [[_setting(*one) for one in some.items()] for some in labels.varied(self.rows)]
+        table, wide, left_out = self._fitting(console, options, settings)
         yield table
         overflow: OverflowMethod = "crop" if options.ascii_only else "ellipsis"  # the ellipsis is no ASCII
-        for line in [*_legend(wide=wide), *left_out, *_dashes(self.rows), *_failures(self.rows), *_mixed(self.rows)]:
+        notes = [*_dashes(self.rows), *_failures(self.rows, settings), *_mixed(self.rows)]
+        for line in [*_legend(wide=wide), *left_out, *notes]:
             yield Text(_plain(line, ascii_only=options.ascii_only), no_wrap=True, overflow=overflow)
 
-    def _fitting(self, console: Console, options: ConsoleOptions) -> tuple[Table, bool, list[str]]:
+    def _fitting(
+        self, console: Console, options: ConsoleOptions, settings: Sequence[Sequence[str]]
+    ) -> tuple[Table, bool, list[str]]:
         """The fullest table that the console has room for: methods in words, in letters, or the essential figures."""
         every = (*_QUANTITIES, PERPLEXITY) if any(row["scored_tokens"] for row in self.rows) else _QUANTITIES
         for quantities, wide in ((every, True), (every, False), (_QUANTITIES, False)):
-            table = _table(self.rows, quantities, wide=wide, ascii_only=options.ascii_only)
+            table = _table(self.rows, settings, quantities, wide=wide, ascii_only=options.ascii_only)
             if _width(table, console) <= options.max_width:
                 return table, wide, []
         left_out = [f"Left out for want of room, {options.max_width} columns: TTFT and peak memory."]
-        table = _table(self.rows, _ESSENTIAL, wide=False, ascii_only=options.ascii_only)
-        if _width(table, console) > options.max_width and any(labels.varied(self.rows)):
-            table = _table(self.rows, _ESSENTIAL, wide=False, ascii_only=options.ascii_only, settings=False)
+        table = _table(self.rows, settings, _ESSENTIAL, wide=False, ascii_only=options.ascii_only)
+        if _width(table, console) > options.max_width and any(settings):
+            none: list[list[str]] = [[] for _ in self.rows]
+            table = _table(self.rows, none, _ESSENTIAL, wide=False, ascii_only=options.ascii_only)
             left_out.append("Left out too: other settings, which tell some of these rows apart.")
         return table, False, left_out
 
@@ -74,33 +79,36 @@ def _width(table: Table, console: Console) -> int:
 
 
 def _table(
-    rows: Sequence[Row], quantities: Sequence[Quantity], *, wide: bool, ascii_only: bool, settings: bool = True
+    rows: Sequence[Row],
+    settings: Sequence[Sequence[str]],
+    quantities: Sequence[Quantity],
+    *,
+    wide: bool,
+    ascii_only: bool,
 ) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0))
     table.add_column("model")
-    others = ["\n".join(map(_setting, some.items())) for some in labels.varied(rows)]
-    settings = settings and any(others)
-    titles = ["precision", "batch", "in/out", *(["other settings"] if settings else []), "status"]
+    titles = ["precision", "batch", "in/out", *(["other settings"] if any(settings) else []), "status"]
     for title in titles:
         table.add_column(title, justify="right" if title in ("batch", "in/out") else "left", no_wrap=True)
     scales = {quantity.key: scale(quantity, rows) for quantity in quantities}
     for quantity in quantities:
         heading = f"{_TITLES.get(quantity.key, quantity.title)}\n{scales[quantity.key].unit}"
         table.add_column(_plain(heading, ascii_only=ascii_only), justify="right", no_wrap=True)
-    for row, other in zip(rows, others, strict=True):
+    for row, others in zip(rows, settings, strict=True):
         style = {"ok": "", "skipped": "dim"}.get(row["status"], "red")
         cells = [_plain(_shown(q, row, scales[q.key], wide=wide), ascii_only=ascii_only) for q in quantities]
         asked = [row["precision"], str(row["batch_size"]), f"{row['input_tokens']}/{row['output_tokens']}"]
-        asked += [other] if settings else []
+        asked += ["\n".join(others)] if any(settings) else []
         # Text, not str: a model's name is foreign, and brackets in it are no markup
         model = Text(one_line(row["model"]), no_wrap=True, overflow="crop" if ascii_only else "ellipsis")
         table.add_row(model, *map(Text, [*asked, row["status"], *cells]), style=style)
     return table
 
 
-def _setting(setting: tuple[str, str]) -> str:
-    """`num_beams=2`: without the room that it stands in, and no wider than a column may be."""
-    text = f"{setting[0].rpartition('.')[2]}={setting[1]}"
+def _setting(name: str, value: str) -> str:
+    """`num_beams=2`, no wider than a column may be."""
+    text = f"{labels.short(name)}={value}"
     return text if len(text) <= _SETTING_WIDTH else text[: _SETTING_WIDTH - 2] + ".."
 
 
@@ -140,12 +148,12 @@ def _dashes(rows: Sequence[Row]) -> Iterator[str]:
             yield f"No {quantity.unit if quantity is ENERGY else quantity.title} in {_cells(count)}: {one_line(reason)}"
 
 
-def _failures(rows: Sequence[Row]) -> Iterator[str]:
-    for row, other in zip(rows, labels.varied(rows), strict=True):
+def _failures(rows: Sequence[Row], settings: Sequence[Sequence[str]]) -> Iterator[str]:
+    for row, others in zip(rows, settings, strict=True):
         if row["status"] != "ok":
             tokens = f"{row['input_tokens']}/{row['output_tokens']}"
             cell = f"{one_line(row['model'])} {row['precision']} batch {row['batch_size']} {tokens}"
-            cell = " ".join([cell, *map(_setting, other.items())])
+            cell = " ".join([cell, *others])
             kept = f" ({row['repeats_ok']} of {row['repeats_asked']} repeats kept)" if row["repeats_ok"] else ""
             error = f"{row['error_type'] or 'no error type'}: {one_line(row['error_message'] or 'no message')}"
             yield f"{row['status']}: {cell}{kept}: {error}"

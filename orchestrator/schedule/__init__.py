@@ -51,13 +51,14 @@ def run(
     equipment = Equipment(sweep=sweep.name, make=make or _measurer, texts=ray.put(dict(texts or {})))
     backlog = Backlog(runs, keep_order=sweep.order != "longest_first")
     metrics = Metrics(sweep.name)
-    with Counters() as counters, contextlib.ExitStack() as stack:
+    with Counters() as counters:
         preparation = Preparation(runs, cluster, estimate=estimate or counters.prepare)
         loop = Loop(cluster, backlog, preparation, sweep, equipment, stop=stop)
-        for outcome in stack.enter_context(contextlib.closing(loop.outcomes())):
-            metrics.ended(outcome)
-            metrics.busy(loop.busy_share)
-            yield outcome
+        with contextlib.closing(loop.outcomes()) as outcomes:
+            for outcome in outcomes:
+                metrics.ended(outcome)
+                metrics.busy(loop.busy_share)
+                yield outcome
 
 
 def _measurer() -> Measures:

@@ -74,7 +74,7 @@ class Preparation:
         self.counts: dict[Future[Prepared], str] = {}
         """Counts that run or wait for a thread, with their models. `ray.wait` does not hear of their ends."""
         for model, (first, *_) in self._runs.items():
-            count = self._threads.submit(estimate, first.cell.model, first.cell.load, self._shapes[model])
+            count = self._threads.submit(estimate, first.cell.model, first.cell.bends, self._shapes[model])
             self.counts[count] = model
 
     @property

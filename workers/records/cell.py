@@ -143,11 +143,15 @@ class Cell(Record):
         """Processes of one run of this cell."""
         return self.processes * self.tensor_parallel
 
+    @property
+    def bends(self) -> dict[str, JsonValue]:
+        """The options of loading that may replace fields of the model's config: all but how weights are quantised."""
+        return {name: value for name, value in self.load.items() if name != "quantization_config"}
+
     @cached_property
     def model_key(self) -> str:
         """What must be equal for two cells to run one architecture with one set of weights, in whatever precision."""
-        bent = {name: value for name, value in self.load.items() if name != "quantization_config"}
-        return digest([self.model.model_dump(mode="json"), bent])
+        return digest([self.model.model_dump(mode="json"), self.bends])
 
     @cached_property
     def load_key(self) -> str:
