@@ -18,15 +18,20 @@ from nvml_sim import Simulation
 from workers.energy import EnergyMeter, card_names, cards, driver_version
 sim = Simulation.attach()
 def window(meter, seconds=0.15, watts=350.0):
-    meter.begin()
-    start = [sim[i].power(watts) for i in range(sim.state.n_gpus)]
+    start_s = begin(meter)
+    for i in range(sim.state.n_gpus):
+        sim[i].power(watts)
     time.sleep(seconds)
-    end = [sim[i].power(60) for i in range(sim.state.n_gpus)]
+    for i in range(sim.state.n_gpus):
+        sim[i].power(60)
     energy = meter.end()
-    return energy, [drawn(i, start[i], end[i], energy) for i in range(len(start))]
-def drawn(i, start, end, energy):
-    # The card rests (60 W) between the meter's stamps and the test's own, however long the machine made that.
-    return sim[i].true_energy_j(start, end) + 60 * (energy.duration_s - (end - start) / 1e9)
+    return energy, [drawn(i, start_s, energy) for i in range(sim.state.n_gpus)]
+def begin(meter):
+    # The meter's own stamp: any that a test makes lies as far from it as the machine pleases.
+    meter.begin()
+    return meter._start_s
+def drawn(i, start_s, energy):
+    return sim[i].true_energy_j(round(start_s * 1e9), round((start_s + energy.duration_s) * 1e9))
 def plain(value):
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else [plain(v) for v in value] \
         if isinstance(value, (list, tuple)) else value

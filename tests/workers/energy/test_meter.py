@@ -88,10 +88,10 @@ def test_power_that_falls_slowly_after_the_work_is_not_counted_or_widens_the_unc
     energy, uncertainty, truth = machine.run(
         """
 meter = EnergyMeter([sim.uuid(0)])
-meter.begin()
-start = sim[0].power(350); time.sleep(0.3); end = sim[0].power(60, ramp_s=0.06)
+start_s = begin(meter)
+sim[0].power(350); time.sleep(0.3); sim[0].power(60, ramp_s=0.06)
 energy = meter.end()
-answer = energy.gpu_energy_j, energy.gpu_energy_uncertainty_j, drawn(0, start, end, energy)
+answer = energy.gpu_energy_j, energy.gpu_energy_uncertainty_j, drawn(0, start_s, energy)
 """
     )
     assert abs(energy - truth) <= uncertainty
@@ -102,15 +102,15 @@ def test_power_that_goes_up_and_down_within_the_window_is_measured(machine: Any)
     energy, uncertainty, truth = machine.run(
         """
 meter = EnergyMeter([sim.uuid(0)])
-meter.begin()
-start = at = time.monotonic_ns()
+start_s = begin(meter)
+at = time.monotonic_ns()
 for watts in (450, 250, 400, 300, 200, 350, 500, 150) * 20:
     sim[0].power(watts, at_ns=at)
     at += 17_000_000
 time.sleep(0.5)
-end = sim[0].power(60)
+sim[0].power(60)
 energy = meter.end()
-answer = energy.gpu_energy_j, energy.gpu_energy_uncertainty_j, drawn(0, start, end, energy)
+answer = energy.gpu_energy_j, energy.gpu_energy_uncertainty_j, drawn(0, start_s, energy)
 """
     )
     assert abs(energy - truth) <= uncertainty
