@@ -167,12 +167,10 @@ class Track:
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """What was seen right after the window: the first reading, and the power wherever the card tells it at once."""
+    """What was seen right after the window: the counter's last step in it, and the power where the card tells it."""
 
-    energy_j: float
-    """Counter at the first reading after the window's end. Unit: J."""
-    period_s: float
-    """How often the counter steps. Unit: s."""
+    last: Step
+    """What the counter showed as the window ended, and since when it did."""
     powers: Sequence[tuple[float, float]] = ()
     """(time, W) of the instant-power readings; empty where the card has no such field."""
 
@@ -181,6 +179,22 @@ def period_s(tracks: Sequence[Track]) -> float | None:
     """Median time between the steps seen; null where no two were. Unit: s."""
     intervals = [interval for track in tracks for interval in track.intervals_s()]
     return median(intervals) if intervals else None
+
+
+def step_before(first: Step, energy_j: float, tracks: Sequence[Track]) -> Step:
+    """The step that nobody saw, one period before the first one of a track: what was read until then, and since when.
+
+    Raises:
+        ValueError: no two steps in a row were seen, so that the period is not known.
+
+    """
+    period = period_s(tracks)
+    if period is None:
+        raise ValueError("a counter's period is known from two steps on")
+    pairs = [(b.at_s - a.at_s, a.half_s + b.half_s) for track in tracks for a, b in pairwise(track.steps)]
+    irregular = max(0.0, *(abs(interval - period) - error for interval, error in pairs))
+    half = first.half_s + median(error for _, error in pairs) / 2 + irregular
+    return Step(at_s=first.at_s - period, half_s=half, energy_j=energy_j)
 
 
 def energy_between(
@@ -224,12 +238,12 @@ def _hidden_tail(
     tail_s = max(0.0, after.steps[0].at_s - end_s)
     excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
     most = excess * tail_s / (tail_s + end_s - start_s)
-    seen_s = after.steps[0].at_s - tail.period_s * max(1, math.ceil(tail_s / tail.period_s)) - start_s
+    seen_s = tail.last.at_s - start_s
     inside = noise = None
-    if seen_s > tail.period_s / 2:
-        busy_w = (tail.energy_j - a.energy_j - head_j) / seen_s
+    if seen_s > (end_s - start_s) / 3:
+        busy_w = (tail.last.energy_j - a.energy_j - head_j) / seen_s
         inside = max(0.0, energy_j - busy_w * (end_s - start_s))
-        noise = busy_w * after.steps[0].half_s * (end_s - start_s) / seen_s
+        noise = busy_w * tail.last.half_s * (end_s - start_s) / seen_s
         most = min(most, inside + max(noise, BUSY_VARIATION * busy_w * (end_s - start_s - seen_s)))
     if not tail.powers:
         return 0.0, most

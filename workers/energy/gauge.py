@@ -14,6 +14,7 @@ from workers.energy.counter import (
     energy_between,
     noise_w,
     period_s,
+    step_before,
 )
 from workers.energy.nvml import Card, CardFault, quietly
 from workers.records import EnergyMethod
@@ -131,7 +132,11 @@ class CounterGauge:
     @property
     def period_s(self) -> float | None:
         """How often the counter steps, by all that was seen of it. Unit: s."""
-        return period_s([track for track in (self._before, self._track) if track is not None])
+        return period_s(self._tracks)
+
+    @property
+    def _tracks(self) -> list[Track]:
+        return [track for track in (self._before, self._track) if track is not None]
 
     def result(self, start_s: float, end_s: float) -> Found:
         """Energy between two moments."""
@@ -146,7 +151,7 @@ class CounterGauge:
         estimate = energy_between(
             before,
             after,
-            Tail(energy_j=self._tail_j, period_s=period, powers=self._powers or ()),
+            Tail(last=step_before(self._track.steps[0], self._tail_j, self._tracks), powers=self._powers or ()),
             start_s=start_s,
             end_s=end_s,
             quantum_j=self._quantum_mj / 1000,

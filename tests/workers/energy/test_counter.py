@@ -5,7 +5,17 @@ from collections.abc import Callable
 
 import pytest
 
-from workers.energy.counter import CounterResetError, Estimate, Level, Step, Tail, Track, energy_between, period_s
+from workers.energy.counter import (
+    CounterResetError,
+    Estimate,
+    Level,
+    Step,
+    Tail,
+    Track,
+    energy_between,
+    period_s,
+    step_before,
+)
 
 IDLE_W, BUSY_W = 60.0, 350.0
 START_S, END_S = 10.0, 10.25
@@ -43,8 +53,7 @@ def measured(
     tail_step = math.floor((END_S - phase_s) / 0.1) * 0.1 + phase_s
     polled = [(END_S + i * 0.002, energy(END_S + i * 0.002 + 1e-6) - energy(END_S + i * 0.002)) for i in range(50)]
     tail = Tail(
-        energy_j=energy(tail_step - lag_s),
-        period_s=0.1,
+        last=Step(at_s=tail_step, half_s=0.002, energy_j=energy(tail_step - lag_s)),
         powers=[(at, joules / 1e-6) for at, joules in polled] if powers else (),
     )
     return energy_between(first, last, tail, start_s=START_S, end_s=END_S, quantum_j=0.001)
@@ -123,3 +132,21 @@ def test_the_period_is_the_median_of_what_was_seen() -> None:
         seen.add(at, at, float(i))
     assert period_s([seen]) == pytest.approx(0.02)
     assert period_s([Track()]) is None
+
+
+@pytest.mark.parametrize("missed_s", [0.0, 0.0005])
+def test_the_last_step_in_the_window_lies_one_period_before_the_first_one_seen(missed_s: float) -> None:
+    steps = [Step(at_s=10 + missed_s + 0.1 * i, half_s=0.001, energy_j=6.0 * i) for i in range(1, 4)]
+    found = step_before(steps[0], 4.0, [Track(steps=steps)])
+    assert abs(found.at_s - (10 + missed_s)) <= found.half_s <= 0.0021
+    assert found.energy_j == 4.0
+
+
+def test_steps_that_come_irregularly_make_the_unseen_one_less_certain() -> None:
+    steps = [Step(at_s=at, half_s=0.001, energy_j=6.0 * at) for at in (10.1, 10.2, 10.33, 10.4)]
+    assert step_before(steps[0], 4.0, [Track(steps=steps)]).half_s > 0.02
+
+
+def test_the_step_before_needs_a_period() -> None:
+    with pytest.raises(ValueError, match="two steps"):
+        step_before(Step(at_s=1, half_s=0, energy_j=1), 1.0, [Track()])

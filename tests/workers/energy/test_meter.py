@@ -56,6 +56,38 @@ def test_the_truth_lies_within_the_uncertainty_in_95_of_100_windows(tmp_path: An
     assert relative_error(figures) <= 0.01
 
 
+SLOW_FALLS = """
+import random
+random.seed(1)
+cards = range(sim.state.n_gpus)
+meter = EnergyMeter([sim.uuid(i) for i in cards])
+answer = []
+for _ in range(13):
+    start_s = begin(meter)
+    for i in cards:
+        sim[i].power(350)
+    time.sleep(random.uniform(0.2, 0.4))
+    for i in cards:
+        sim[i].power(60, ramp_s=0.06)
+    energy = meter.end()
+    answer += [(gpu.energy_j, gpu.energy_uncertainty_j, drawn(i, start_s, energy)) for i, gpu in enumerate(energy.gpus)]
+    for i in cards:
+        sim[i].phase_ns += random.randrange(100_000_000)
+    time.sleep(0.12)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instant", [True, False])
+def test_so_it_does_where_the_power_falls_slowly_after_the_work(machine_of: Any, instant: bool) -> None:
+    machine = machine_of(gpus=8)
+    for index in range(8):
+        machine.cards[index].error_instant = 0 if instant else 3
+    figures = machine.run(SLOW_FALLS)
+    assert covered(figures) >= 0.95
+    assert relative_uncertainty(figures) <= 0.15
+
+
 HARD_CASES = {
     "a counter of 20 ms": {"period_ns": 20 * MS},
     "steps that come late by up to 30 ms": {"jitter_ns": 30 * MS},
