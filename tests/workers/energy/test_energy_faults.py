@@ -191,19 +191,19 @@ def _alive(pid: int) -> bool:
 def test_a_foreign_process_before_or_after_is_flagged_not_corrected(machine: Any, moment: str) -> None:
     before = "sim[0].set_pids(4242)" if moment == "before" else "0"
     after = "sim[0].set_pids()" if moment == "before" else "sim[0].set_pids(4242)"
-    found, alone = machine.run(
+    found, truth = machine.run(
         f"""
 meter = EnergyMeter([sim.uuid(0)])
 {before}
-meter.begin(); sim[0].power(350); time.sleep(0.3); {after}; sim[0].power(60)
+start_s = begin(meter); sim[0].power(350); time.sleep(0.3); {after}; sim[0].power(60)
 found = meter.end()
-answer = found, 350 * found.duration_s
+answer = found, drawn(0, start_s, found)
 """
     )
     assert found["gpus"][0]["foreign_processes"] == 1
     assert found["energy_reasons"] == ["foreign_processes"]
     assert found["energy_confidence"] == "medium"
-    assert found["gpu_energy_j"] == pytest.approx(alone, rel=0.03)
+    assert found["gpu_energy_j"] == pytest.approx(truth, rel=0.03)
 
 
 def test_this_process_and_its_sibling_ranks_are_not_foreign(machine: Any) -> None:

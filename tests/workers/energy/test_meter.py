@@ -206,7 +206,7 @@ def test_the_device_is_synchronised_before_either_end_is_stamped(machine: Any) -
     calls, duration = machine.run(
         """
 calls = []
-meter = EnergyMeter([sim.uuid(0)], synchronize=lambda: (calls.append(1), time.sleep(0.1)))
+meter = EnergyMeter([sim.uuid(0)], synchronize=lambda: (calls.append(1), time.sleep(1.0)))
 meter.begin()
 answer = len(calls)
 energy = meter.end()
@@ -214,7 +214,7 @@ answer = answer, energy.duration_s
 """
     )
     assert calls == 1
-    assert 0.1 <= duration < 0.2 + 0.1  # the wait at the end belongs to the work, the one at the start does not
+    assert 1.0 <= duration < 2.0  # the wait at the end belongs to the work, the one at the start does not
 
 
 def test_a_meter_serves_many_windows_and_predicts_how_certain_the_next_is(machine: Any) -> None:
@@ -225,12 +225,13 @@ unknown = meter.relative_uncertainty_after(1.0)
 meter.begin(); first = meter.relative_uncertainty_after(1.0); meter.end()
 found, truths = zip(*(window(meter) for _ in range(2)))
 answer = unknown, first, meter.relative_uncertainty_after(found[-1].duration_s), \
-    [e.gpu_energy_j - t[0] for e, t in zip(found, truths)], found[-1].gpu_energy_uncertainty_j / found[-1].gpu_energy_j
+    [abs(e.gpu_energy_j - t[0]) / e.gpu_energy_uncertainty_j for e, t in zip(found, truths)], \
+    found[-1].gpu_energy_uncertainty_j / found[-1].gpu_energy_j
 """
     )
     assert unknown is None
     assert 0 < first < 0.05
-    assert errors == pytest.approx([0, 0], abs=1.0)
+    assert max(errors) <= 1
     assert last == pytest.approx(left)
 
 
