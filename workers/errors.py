@@ -107,6 +107,17 @@ def is_lost(exc: BaseException | None) -> bool:
     )
 
 
+_LISTS = " Model type should be one of"
+"""What transformers says before it lists the hundreds of models that would do."""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line: its class and what it says, without the list that transformers ends with."""
+    said, listed, _ = " ".join(str(error).split()).partition(_LISTS)
+    hint = " Only causal language models are measured." if listed else ""
+    return f"{type(error).__name__}: {said[:500]}{hint}"
+
+
 def _chain(exc: BaseException | None) -> Iterator[BaseException]:
     """An exception and what it was raised from, each once."""
     seen: set[int] = set()

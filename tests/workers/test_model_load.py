@@ -169,6 +169,7 @@ def test_a_model_that_does_not_exist_is_named() -> None:
     [
         ({"config": {"hidden_size": 64}}, "has no model_type"),
         ({"config": {**LLAMA, "model_type": "lama"}}, "lama"),
+        ({"config": {"model_type": "t5"}}, "AutoModelForCausalLM. Only causal language models are measured.$"),
         ({"load": {"dtype": "float64"}}, "load.dtype: the sweep sets this by `precisions`"),
         ({"load": {"quantization_config": {"load_in_8bit": True}}}, "precision 'fp32' quantises nothing"),
         ({"load": {"quantization_config": 8}, "precision": "int8-bnb"}, "a mapping is needed, not 8"),

@@ -124,13 +124,14 @@ def _estimate(request: dict[str, Any]) -> dict[str, Any]:
 
 def _by_calflops(model: Any, shapes: Sequence[Any], load: Mapping[str, Any]) -> dict[str, Any]:
     """The count by calflops, with an attention mask, or else, in a process that is not patched yet, without."""
-    from workers.flops import by_calflops, config
+    from workers.errors import one_line
+    from workers.flops import by_calflops
 
     flops, _ = _fork(lambda: by_calflops.count(model, shapes, load, masked=True), CALFLOPS_TIMEOUT_S).receive()
     try:
         return {"flops": flops or by_calflops.count(model, shapes, load, masked=False), "failure": None}
     except Exception as error:
-        return {"flops": None, "failure": config.one_line(error)}
+        return {"flops": None, "failure": one_line(error)}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.errors import ModelLoadError
+from workers.errors import ModelLoadError, one_line
 from workers.records import ModelSpec
 
 
@@ -81,8 +81,3 @@ def _known(model: ModelSpec, fields: Mapping[str, Any], load: Mapping[str, Any])
         return AutoConfig.from_pretrained(model.source, revision=model.revision, trust_remote_code=True, **load)
     family = type(AutoConfig.for_model(fields["model_type"]))
     return family.from_dict({name: value for name, value in fields.items() if name != "model_type"}, **load)
-
-
-def one_line(error: BaseException) -> str:
-    """An exception in one line: its class and what it says."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

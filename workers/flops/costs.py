@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from workers.errors import ModelLoadError
+from workers.errors import ModelLoadError, one_line
 from workers.flops import blueprint, by_architecture, by_dispatcher, config, memory
 from workers.flops.passes import Passes
 from workers.flops.twin import Twin
@@ -161,4 +161,4 @@ def _attempt(make: Callable[[], _T]) -> tuple[_T | None, str | None]:
     except ValueError as error:  # ours say all there is to say
         return None, " ".join(str(error).split())
     except Exception as error:
-        return None, config.one_line(error)
+        return None, one_line(error)

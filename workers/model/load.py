@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from transformers import PreTrainedModel as _  # noqa: F401 - seconds of imports, which are no part of loading a model
 from transformers.utils import logging as transformers_logging
 
-from workers.errors import MeasureError, ModelLoadError, UnsupportedError, is_out_of_memory
+from workers.errors import MeasureError, ModelLoadError, UnsupportedError, is_out_of_memory, one_line
 from workers.model import kinds
 from workers.model.metadata import is_quantised
 from workers.records import Cell, Device, ModelSpec
@@ -81,7 +81,7 @@ def load(cell: Cell) -> LoadedModel:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ModelLoadError(f"{_title(cell.model)} at {cell.precision}: {_one_line(error)}") from error
+        raise ModelLoadError(f"{_title(cell.model)} at {cell.precision}: {one_line(error)}") from error
     _make_ready(model)
     if cell.precision in kinds.QUANTISERS and not is_quantised(model):
         raise UnsupportedError(
@@ -200,7 +200,3 @@ def _quieten() -> None:
 def _title(spec: ModelSpec) -> str:
     """The model as an error names it."""
     return f"model {spec.name!r}" + (f" ({spec.source})" if spec.source not in (None, spec.name) else "")
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
