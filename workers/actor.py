@@ -5,6 +5,7 @@ One process, one actor: it imports torch once and keeps its model for the next r
 
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -93,8 +94,9 @@ class MeasuringActor:
 
     def run(self, run: Run, cost: InferenceCost | None, cost_reason: str | None, attempt: int) -> Reply:
         """Measure one run; whatever goes wrong comes back as a value."""
-        # Ray takes this line for the name that stands before the log lines that follow.
-        print(f":actor_name:{run.cell.model.name} {run.cell.precision} {run.cell.cell_id}.{run.repeat}")
+        name = f"{run.cell.model.name} {run.cell.precision} {run.cell.cell_id}.{run.repeat}"
+        for stream in (sys.stdout, sys.stderr):
+            print(f":actor_name:{name}", file=stream)  # Ray writes it before the lines that follow in this stream
         prior_runs, self._runs = self._runs, self._runs + 1
         try:
             result = self._measurer.measure(

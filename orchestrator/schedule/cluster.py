@@ -9,6 +9,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -205,7 +206,8 @@ def _room(node: Node) -> str:
 def connect(sweep: SweepConfig) -> Cluster:
     """Join the cluster that RAY_ADDRESS or a `ray start` on this host names, or start one here."""
     if not ray.is_initialized():
-        os.environ.update(_RAY_SETTINGS | os.environ)
+        plain = {} if sys.stdout.isatty() else {"RAY_COLOR_PREFIX": "0"}  # a log file shows the codes of colours
+        os.environ.update(_RAY_SETTINGS | plain | os.environ)
         # Ray warns at every start that its own default, token authentication, is on.
         logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
         ray.init(include_dashboard=False, log_to_driver=True, logging_level="warning")
