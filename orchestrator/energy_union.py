@@ -131,7 +131,7 @@ def _idle_w(states: Sequence[GpuState]) -> dict[str, tuple[float, float]]:
 def _net(card: Span, idle: tuple[float, float]) -> tuple[float, float]:
     """Energy above rest over the time that is covered, and its uncertainty. Unit: J."""
     power_w, error_w = idle
-    return card.energy_j - power_w * card.covered_s, math.hypot(card.uncertainty_j, error_w * card.covered_s)
+    return card.energy_j - power_w * card.covered_s, card.uncertainty_j + error_w * card.covered_s
 
 
 def _covered(ranks: Sequence[RawProcessResult]) -> float:

@@ -137,10 +137,7 @@ class Track:
         """Indices where the last two stretches begin that are long enough to tell their power."""
         ends, right = [], len(self.steps) - 1
         for i in range(right - 1, -1, -1):
-            if self.steps[right].at_s - self.steps[i].at_s < BLOCK_S:
-                continue
-            power, error = self._power(i, right)
-            if error <= max(2 * LEVEL_W, BLOCK_ERROR * power):
+            if self._tells(i, right):
                 ends.append(i)
                 right = i
             if len(ends) == 2:
@@ -151,18 +148,28 @@ class Track:
         """The earliest step from which on the power was what it is at the track's end."""
         last = len(self.steps) - 1
         for i in range(first - 1, -1, -1):
-            (a, a_error), (b, b_error) = self._power(i, i + 1), self._power(i + 1, last)
+            end = next((j for j in range(i + 1, last) if self._tells(i, j)), None)
+            if end is None:
+                break
+            (a, a_error), (b, b_error) = self._power(i, end), self._power(end, last)
             if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error):
                 break
             first = i
         return first
+
+    def _tells(self, i: int, j: int) -> bool:
+        """Whether two steps are far enough from each other to tell the power between them."""
+        if self.steps[j].at_s - self.steps[i].at_s < BLOCK_S:
+            return False
+        power, error = self._power(i, j)
+        return error <= max(2 * LEVEL_W, BLOCK_ERROR * power)
 
     def _power(self, i: int, j: int) -> tuple[float, float]:
         """Mean power between two steps and its uncertainty. Unit: W."""
         a, b = self.steps[i], self.steps[j]
         span = b.at_s - a.at_s
         power = (b.energy_j - a.energy_j) / span
-        return power, (power * math.hypot(a.half_s, b.half_s) + self.quantum_j) / span
+        return power, (power * (a.half_s + b.half_s) + self.quantum_j) / span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +178,8 @@ class Tail:
 
     last: Step
     """What the counter showed as the window ended, and since when it did."""
+    first: Step
+    """The step after that."""
     powers: Sequence[tuple[float, float]] = ()
     """(time, W) of the instant-power readings; empty where the card has no such field."""
 
@@ -231,20 +240,18 @@ def _hidden_tail(
     """Energy above rest between the window's end and the first level step, and its uncertainty. Unit: J.
 
     Three bounds, of which the least holds: (a) the card drew as much as in the window until that step; (b) the
-    counter's last reading of the window, carried on at the mean power to its end, says how much is the window's own;
-    (c) the instant power, where there is one: a sensor that holds or averages shows too much of a falling power, never
-    too little. The energy is taken off only where (b) and (c) agree, as what (b) finds alone may be the counter's lag.
+    counter's last step in the window, see `_carried_on`; (c) the instant power, where there is one: a sensor that
+    holds or averages shows too much of a falling power, never too little. The energy is taken off only where (b) and
+    (c) agree, as what (b) finds alone may be the counter's lag.
     """
     tail_s = max(0.0, after.steps[0].at_s - end_s)
     excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
     most = excess * tail_s / (tail_s + end_s - start_s)
-    seen_s = tail.last.at_s - start_s
     inside = noise = None
-    if seen_s > (end_s - start_s) / 3:
-        busy_w = (tail.last.energy_j - a.energy_j - head_j) / seen_s
-        inside = max(0.0, energy_j - busy_w * (end_s - start_s))
-        noise = busy_w * tail.last.half_s * (end_s - start_s) / seen_s
-        most = min(most, inside + max(noise, BUSY_VARIATION * busy_w * (end_s - start_s - seen_s)))
+    if tail.last.at_s - start_s > (end_s - start_s) / 3:
+        seen_j = tail.last.energy_j - a.energy_j - head_j
+        inside, noise, bound = _carried_on(energy_j, seen_j, after, tail, start_s=start_s, end_s=end_s)
+        most = min(most, bound)
     if not tail.powers:
         return 0.0, most
     polled, unwatched = _polled_excess(tail.powers, after, end_s, mean_w=energy_j / (end_s - start_s))
@@ -252,6 +259,30 @@ def _hidden_tail(
     agree = inside is not None and noise is not None and abs(polled - inside) <= AGREEMENT * polled + noise
     hidden = min(polled, most) if agree else 0.0
     return hidden, max(hidden, most - hidden)
+
+
+def _carried_on(
+    energy_j: float, seen_j: float, after: Level, tail: Tail, *, start_s: float, end_s: float
+) -> tuple[float, float, float]:
+    """What the window's energy exceeds that of its last step, carried on to its end; its noise; a bound. Unit: J.
+
+    The bound takes the power after that step for the mean power before it. Where that cannot be (less was drawn; or
+    the power was seen to fall after the window, so it may have begun to do so within), the card may have rested since.
+    """
+    duration_s, seen_s = end_s - start_s, tail.last.at_s - start_s
+    busy_w = seen_j / seen_s
+    surplus_j = energy_j - busy_w * duration_s
+    noise_j = busy_w * tail.last.half_s * duration_s / seen_s
+    varied_j = max(noise_j, BUSY_VARIATION * busy_w * (duration_s - seen_s))
+    inside_j = max(0.0, surplus_j)
+    first = after.steps[0]
+    falling_s = first.at_s - tail.first.at_s
+    falling_j = first.energy_j - tail.first.energy_j - after.power_w * falling_s
+    fell = falling_j > noise_w(after.power_w) * falling_s + after.power_w * (first.half_s + tail.first.half_s)
+    if surplus_j < -varied_j or fell:
+        rested_j = energy_j - seen_j - after.power_w * (duration_s - seen_s) + noise_j
+        return inside_j, noise_j, max(varied_j, rested_j)
+    return inside_j, noise_j, inside_j + varied_j
 
 
 def _polled_excess(

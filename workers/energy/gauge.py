@@ -148,10 +148,12 @@ class CounterGauge:
         if self._fault is not None:
             return Found(estimate=None, before=before, period_s=period, reasons=(self._fault,))
         assert before is not None and after is not None and period is not None and self._tail_j is not None  # noqa: PT018 - one fact, for the type checker
+        first = self._track.steps[0]
+        last = step_before(first, self._tail_j, self._tracks)
         estimate = energy_between(
             before,
             after,
-            Tail(last=step_before(self._track.steps[0], self._tail_j, self._tracks), powers=self._powers or ()),
+            Tail(last=last, first=first, powers=self._powers or ()),
             start_s=start_s,
             end_s=end_s,
             quantum_j=self._quantum_mj / 1000,

@@ -227,11 +227,9 @@ def _metrics(
     idles = [gpu.idle_power_w for gpu in gpus]
     idle_w = math.fsum(w for w in idles if w is not None) if gpus and None not in idles else None
     net = None if total is None or idle_w is None else total - idle_w * duration_s
-    net_uncertainty = (
-        None
-        if net is None or uncertainty is None
-        else math.hypot(uncertainty, math.fsum(gpu.idle_power_uncertainty_w or 0 for gpu in gpus) * duration_s)
-    )
+    # The power at rest stands in the energy too, taken off at the window's ends: the two errors lean one way.
+    idle_error_w = math.fsum(gpu.idle_power_uncertainty_w or 0 for gpu in gpus)
+    net_uncertainty = None if net is None or uncertainty is None else uncertainty + idle_error_w * duration_s
     reasons = tuple(sorted({reason for gpu in gpus for reason in gpu.reasons})) if gpus else ("no_gpu",)
     periods = [gpu.counter_period_ms for gpu in gpus if gpu.counter_period_ms is not None]
     method: EnergyMethod = "none"

@@ -74,8 +74,8 @@ class PowerGauge:
             self._fault = "power_samples_missing"
         if self._fault is not None or rest is None or fell is None:
             return Found(estimate=None, before=rest, reasons=(self._fault or "power_samples_missing",))
-        level, last = fell
-        estimate = energy_between(rest, level, Tail(last=last), start_s=start_s, end_s=end_s, quantum_j=0.0)
+        level, tail = fell
+        estimate = energy_between(rest, level, tail, start_s=start_s, end_s=end_s, quantum_j=0.0)
         # Between two samples the power may have jumped anywhere: half an interval at each end of the window.
         jump_j = abs(estimate.energy_j / (end_s - start_s) - rest.power_w) * max(holes)
         estimate = Estimate(energy_j=estimate.energy_j, uncertainty_j=estimate.uncertainty_j + jump_j)
@@ -86,13 +86,13 @@ class PowerGauge:
         }
         return Found(estimate=estimate, before=rest, reasons=tuple(name for name, flagged in flags.items() if flagged))
 
-    def _after(self, end_s: float) -> tuple[Level, Step] | None:
-        """The level after the window, on the same running sum as before it, and that sum's last step in the window."""
+    def _after(self, end_s: float) -> tuple[Level, Tail] | None:
+        """The level after the window, on the same running sum as before it, and that sum's steps around its end."""
         track = _track(self._samples)
         inside = [step for step in track.steps if step.at_s <= end_s]
         after = Track(steps=[step for step in track.steps if step.at_s > end_s])
         level = after.level() or after.last_resort()
-        return (level, inside[-1]) if inside and level is not None else None
+        return (level, Tail(last=inside[-1], first=after.steps[0])) if inside and level is not None else None
 
     def _take(self) -> None:
         if self._fault is None:

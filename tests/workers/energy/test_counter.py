@@ -54,6 +54,7 @@ def measured(
     polled = [(END_S + i * 0.002, energy(END_S + i * 0.002 + 1e-6) - energy(END_S + i * 0.002)) for i in range(50)]
     tail = Tail(
         last=Step(at_s=tail_step, half_s=0.002, energy_j=energy(tail_step - lag_s)),
+        first=after.steps[0],
         powers=[(at, joules / 1e-6) for at, joules in polled] if powers else (),
     )
     return energy_between(first, last, tail, start_s=START_S, end_s=END_S, quantum_j=0.001)
@@ -83,6 +84,19 @@ def test_power_that_falls_slowly_is_taken_off_where_counter_and_sensor_agree(pha
     found = measured(phase_s=phase_s, energy=lambda at: energy_up_to(at, levels))
     assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j
     assert found.energy_j == pytest.approx(TRUE_J, rel=0.04)
+
+
+@pytest.mark.parametrize("powers", [True, False])
+@pytest.mark.parametrize("phase_s", [0.0, 0.013, 0.02, 0.049, 0.051, 0.098])
+def test_power_that_began_to_fall_before_the_window_ended_is_within_the_uncertainty(
+    phase_s: float, powers: bool
+) -> None:
+    fell = END_S - 0.03
+    glow = [(fell + 0.01 * i, IDLE_W + 80 * math.exp(-i / 10)) for i in range(1, 60)]
+    levels = [LEVELS[0], (fell, BUSY_W), *glow, LEVELS[2]]
+    true_j = energy_up_to(END_S, levels) - energy_up_to(START_S, levels)
+    found = measured(phase_s=phase_s, energy=lambda at: energy_up_to(at, levels), powers=powers)
+    assert abs(found.energy_j - true_j) <= found.uncertainty_j
 
 
 def test_a_card_that_rests_differently_afterwards_widens_the_uncertainty_by_the_lag_that_it_may_have() -> None:
@@ -124,6 +138,15 @@ def test_the_level_reaches_back_as_far_as_the_power_was_the_same() -> None:
     assert level is not None
     assert level.power_w == pytest.approx(60)
     assert level.steps[0].at_s == pytest.approx(0.4)
+
+
+def test_the_level_does_not_reach_back_over_a_plateau_because_each_step_is_seen_late() -> None:
+    energies = [110.0 * 0.02 * min(i, 25) + 60.0 * 0.02 * max(0, i - 25) for i in range(60)]
+    seen = Track(steps=[Step(at_s=i * 0.02, half_s=0.007, energy_j=energy) for i, energy in enumerate(energies)])
+    level = seen.level()
+    assert level is not None
+    assert level.power_w == pytest.approx(60, abs=2)
+    assert level.steps[0].at_s > 0.45
 
 
 def test_the_period_is_the_median_of_what_was_seen() -> None:
