@@ -33,6 +33,9 @@ LEVEL_W, LEVEL_SHARE = 2.0, 0.03
 BUSY_VARIATION = 0.1
 """Share by which the power at the window's end is taken to differ from its mean, where nothing shows it."""
 
+COARSEST_MJ = 1000
+"""No counter is known to count in more than this. Unit: mJ."""
+
 AGREEMENT = 0.15
 """Share by which two findings of the same energy may differ and still confirm each other."""
 
@@ -66,6 +69,17 @@ class Estimate:
 def noise_w(power_w: float) -> float:
     """How far a card's power may move and still count as level. Unit: W."""
     return max(LEVEL_W, LEVEL_SHARE * power_w)
+
+
+def resolution_j(common_mj: int) -> float:
+    """Resolution of a counter whose values have a greatest common divisor: a power of ten, in mJ. Unit: J.
+
+    Steady power makes values that have more in common: 60 W over 100 ms, counted from 0, are multiples of 6000 mJ.
+    """
+    found_mj = 1
+    while common_mj > 0 and found_mj < COARSEST_MJ and common_mj % (10 * found_mj) == 0:
+        found_mj *= 10
+    return found_mj / 1000
 
 
 class CounterResetError(Exception):

@@ -14,6 +14,7 @@ from workers.energy.counter import (
     energy_between,
     noise_w,
     period_s,
+    resolution_j,
     step_before,
 )
 from workers.energy.nvml import Card, CardFault, quietly
@@ -52,7 +53,7 @@ class CounterGauge:
     _track: Track = field(default_factory=Track)
     _before: Track | None = None
     _tail_j: float | None = None
-    _quantum_mj: int = 0
+    _common_mj: int = 0
     _powers: list[tuple[float, float]] | None = field(default_factory=list)
     _rested_w: float | None = None
     _rest_reads: int = 0
@@ -70,7 +71,7 @@ class CounterGauge:
             return
         self._track, self._before, self._tail_j, self._fault = Track(), None, None, None
         self._rested_w, self._rest_reads = None, 0
-        self._quantum_mj, self._powers, self._reasons = 0, [], []
+        self._powers, self._reasons = [], []
 
     def poll(self) -> None:
         """Read the card once. Nothing is read any more once it has failed."""
@@ -81,9 +82,10 @@ class CounterGauge:
                 self._poll_power()
             before_s = time.monotonic()
             mj = self.card.energy_mj()
-            # The largest number that divides all values (not their differences: at level power those are alike).
-            self._quantum_mj = math.gcd(self._quantum_mj, mj)
-            self._track.quantum_j = self._quantum_mj / 1000
+            # Of all values, not of their differences: at level power those are alike.
+            self._common_mj = math.gcd(self._common_mj, mj)
+            for track in self._tracks:
+                track.quantum_j = resolution_j(self._common_mj)
             self._track.add(before_s, time.monotonic(), mj / 1000)
             if self._before is not None and self._tail_j is None:
                 self._tail_j = self._before.carry_on(mj / 1000)
@@ -156,7 +158,7 @@ class CounterGauge:
             Tail(last=last, first=first, powers=self._powers or ()),
             start_s=start_s,
             end_s=end_s,
-            quantum_j=self._quantum_mj / 1000,
+            quantum_j=resolution_j(self._common_mj),
         )
         if end_s - start_s < 2 * period:
             self._reasons.append("short_window")

@@ -14,6 +14,7 @@ from workers.energy.counter import (
     Track,
     energy_between,
     period_s,
+    resolution_j,
     step_before,
 )
 
@@ -147,6 +148,13 @@ def test_the_level_does_not_reach_back_over_a_plateau_because_each_step_is_seen_
     assert level is not None
     assert level.power_w == pytest.approx(60, abs=2)
     assert level.steps[0].at_s > 0.45
+
+
+@pytest.mark.parametrize(
+    ("common_mj", "joules"), [(0, 0.001), (7, 0.001), (6, 0.001), (250, 0.01), (1500, 0.1), (6000, 1.0), (60_000, 1.0)]
+)
+def test_the_resolution_is_a_power_of_ten_that_all_values_have_in_common(common_mj: int, joules: float) -> None:
+    assert resolution_j(common_mj) == joules
 
 
 def test_the_period_is_the_median_of_what_was_seen() -> None:

@@ -184,6 +184,16 @@ def test_a_window_that_does_nothing_has_a_net_energy_around_zero_of_either_sign(
     assert found["gpu_energy_j"] == pytest.approx(60 * found["duration_s"], rel=0.05)
 
 
+def test_steady_power_that_was_counted_from_zero_is_no_coarse_counter(machine: Any) -> None:
+    card = machine.cards[0]
+    card.counter_start_mj = 0
+    card.power(60, at_ns=card.phase_ns - 20_000_000_000)
+    # Before the window all values are multiples of 6000 mJ.
+    found, truth = machine.run("answer = window(EnergyMeter([sim.uuid(0)]), 0.3)")
+    assert found["energy_reasons"] == []
+    assert abs(found["gpu_energy_j"] - truth[0]) <= found["gpu_energy_uncertainty_j"] <= 0.03 * truth[0]
+
+
 def test_nvml_is_not_asked_inside_the_window(machine: Any) -> None:
     before, after = machine.run(
         """
