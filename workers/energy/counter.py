@@ -134,7 +134,7 @@ class Track:
         (a, a_error), (b, b_error) = self._power(first, middle), self._power(middle, last)
         if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error):
             return None
-        first = self._extend(first)
+        first = self._extend(first, middle)
         power, error = self._power(first, last)
         return Level(power_w=power, uncertainty_w=math.hypot(error, (a - b) / 2), steps=tuple(self.steps[first:]))
 
@@ -158,13 +158,12 @@ class Track:
                 return ends[1], ends[0]
         return None
 
-    def _extend(self, first: int) -> int:
-        """The earliest step from which on the power was what it is at the track's end."""
+    def _extend(self, first: int, end: int) -> int:
+        """The earliest step from which on the power was what it is at the track's end; `first` to `end` tell it."""
         last = len(self.steps) - 1
         for i in range(first - 1, -1, -1):
-            end = next((j for j in range(i + 1, last) if self._tells(i, j)), None)
-            if end is None:
-                break
+            while end - 1 > i and self._tells(i, end - 1):
+                end -= 1
             (a, a_error), (b, b_error) = self._power(i, end), self._power(end, last)
             if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error):
                 break
