@@ -130,13 +130,12 @@ class Track:
         if ends is None:
             return None
         first, middle = ends
-        last = len(self.steps) - 1
-        (a, a_error), (b, b_error) = self._power(first, middle), self._power(middle, last)
-        if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error):
+        differ_w = self._differ_w(first, middle)
+        if differ_w is None:
             return None
         first = self._extend(first, middle)
-        power, error = self._power(first, last)
-        return Level(power_w=power, uncertainty_w=math.hypot(error, (a - b) / 2), steps=tuple(self.steps[first:]))
+        power, error = self._power(first, len(self.steps) - 1)
+        return Level(power_w=power, uncertainty_w=math.hypot(error, differ_w / 2), steps=tuple(self.steps[first:]))
 
     def last_resort(self) -> Level | None:
         """The power that the track ends with, level or not: as uncertain as it is different from what was before it."""
@@ -160,15 +159,18 @@ class Track:
 
     def _extend(self, first: int, end: int) -> int:
         """The earliest step from which on the power was what it is at the track's end; `first` to `end` tell it."""
-        last = len(self.steps) - 1
         for i in range(first - 1, -1, -1):
             while end - 1 > i and self._tells(i, end - 1):
                 end -= 1
-            (a, a_error), (b, b_error) = self._power(i, end), self._power(end, last)
-            if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error):
+            if self._differ_w(i, end) is None:
                 break
             first = i
         return first
+
+    def _differ_w(self, i: int, j: int) -> float | None:
+        """By how much the power between two steps differs from that since; null where it is another level. Unit: W."""
+        (a, a_error), (b, b_error) = self._power(i, j), self._power(j, len(self.steps) - 1)
+        return None if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error) else a - b
 
     def _tells(self, i: int, j: int) -> bool:
         """Whether two steps are far enough from each other to tell the power between them."""
@@ -288,14 +290,15 @@ def _carried_on(
     noise_j = busy_w * tail.last.half_s * duration_s / seen_s
     varied_j = max(noise_j, BUSY_VARIATION * busy_w * (duration_s - seen_s))
     inside_j = max(0.0, surplus_j)
+    bound_j = inside_j + varied_j
     first = after.steps[0]
     falling_s = first.at_s - tail.first.at_s
     falling_j = first.energy_j - tail.first.energy_j - after.power_w * falling_s
     fell = falling_j > noise_w(after.power_w) * falling_s + after.power_w * (first.half_s + tail.first.half_s)
     if surplus_j < -varied_j or fell:
         rested_j = energy_j - seen_j - after.power_w * (duration_s - seen_s) + noise_j
-        return inside_j, noise_j, max(varied_j, rested_j)
-    return inside_j, noise_j, inside_j + varied_j
+        bound_j = max(varied_j, rested_j)
+    return inside_j, noise_j, bound_j
 
 
 def _polled_excess(

@@ -84,8 +84,9 @@ class CounterGauge:
             mj = self.card.energy_mj()
             # Of all values, not of their differences: at level power those are alike.
             self._common_mj = math.gcd(self._common_mj, mj)
+            quantum_j = resolution_j(self._common_mj)
             for track in self._tracks:
-                track.quantum_j = resolution_j(self._common_mj)
+                track.quantum_j = quantum_j
             self._track.add(before_s, time.monotonic(), mj / 1000)
             if self._before is not None and self._tail_j is None:
                 self._tail_j = self._before.carry_on(mj / 1000)
@@ -158,7 +159,7 @@ class CounterGauge:
             Tail(last=last, first=first, powers=self._powers or ()),
             start_s=start_s,
             end_s=end_s,
-            quantum_j=resolution_j(self._common_mj),
+            quantum_j=self._track.quantum_j,
         )
         if end_s - start_s < 2 * period:
             self._reasons.append("short_window")

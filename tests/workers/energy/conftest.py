@@ -13,17 +13,24 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from nvml_sim import Simulation
 
 _CHILD = """
-import contextlib, io, json, os, sys, time, traceback
+import contextlib, io, json, math, os, sys, time, traceback
 from nvml_sim import Simulation
 from workers.energy import EnergyMeter, card_names, cards, driver_version
 sim = Simulation.attach()
-def window(meter, seconds=0.15, watts=350.0):
+def at_once(card):
+    card.power(60)
+def in_60_ms(card):
+    card.power(60, ramp_s=0.06)
+def from_before_the_end(card):
+    for k in range(60):
+        card.power(60 + 80 * math.exp(-k / 10), at_ns=time.monotonic_ns() - 30_000_000 + k * 10_000_000)
+def window(meter, seconds=0.15, watts=350.0, fall=at_once):
     start_s = begin(meter)
     for i in range(sim.state.n_gpus):
         sim[i].power(watts)
     time.sleep(seconds)
     for i in range(sim.state.n_gpus):
-        sim[i].power(60)
+        fall(sim[i])
     energy = meter.end()
     return energy, [drawn(i, start_s, energy) for i in range(sim.state.n_gpus)]
 def begin(meter):

@@ -13,7 +13,7 @@ random.seed({seed})
 meter = EnergyMeter([sim.uuid(i) for i in range(sim.state.n_gpus)])
 answer = []
 for _ in range({windows}):
-    energy, truth = window(meter, {seconds} * random.uniform(0.85, 1.15))
+    energy, truth = window(meter, {seconds} * random.uniform(0.85, 1.15), fall={fall})
     answer += [(gpu.energy_j, gpu.energy_uncertainty_j, t) for gpu, t in zip(energy.gpus, truth)]
     for i in range(sim.state.n_gpus):
         sim[i].phase_ns += random.randrange(100_000_000)
@@ -34,8 +34,8 @@ def relative_uncertainty(figures: list[list[float]]) -> float:
     return fmean(uncertainty / truth for _, uncertainty, truth in figures)
 
 
-def measure(machine: Any, *, seconds: float, windows: int) -> Any:
-    return machine.run(WINDOWS.format(seed=1, seconds=seconds, windows=windows))
+def measure(machine: Any, *, seconds: float, windows: int, fall: str = "at_once") -> Any:
+    return machine.run(WINDOWS.format(seed=1, seconds=seconds, windows=windows, fall=fall))
 
 
 @pytest.mark.parametrize(("seconds", "windows", "bound"), [(0.2, 4, 0.01), (1.0, 2, 0.002)])
@@ -56,34 +56,8 @@ def test_the_truth_lies_within_the_uncertainty_in_95_of_100_windows(tmp_path: An
     assert relative_error(figures) <= 0.01
 
 
-FALLS = {
-    "a ramp of 60 ms": "sim[i].power(60, ramp_s=0.06)",
-    "a glow that began before the window ended": "for k in range(60): "
-    "sim[i].power(60 + 80 * math.exp(-k / 10), at_ns=time.monotonic_ns() - 30_000_000 + k * 10_000_000)",
-}
-SLOW_FALLS = """
-import math, random
-random.seed(1)
-cards = range(sim.state.n_gpus)
-meter = EnergyMeter([sim.uuid(i) for i in cards])
-answer = []
-for _ in range(13):
-    start_s = begin(meter)
-    for i in cards:
-        sim[i].power(350)
-    time.sleep(random.uniform(0.2, 0.4))
-    for i in cards:
-        {fall}
-    energy = meter.end()
-    answer += [(gpu.energy_j, gpu.energy_uncertainty_j, drawn(i, start_s, energy)) for i, gpu in enumerate(energy.gpus)]
-    for i in cards:
-        sim[i].phase_ns += random.randrange(100_000_000)
-    time.sleep(0.12)
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("fall", FALLS)
+@pytest.mark.parametrize("fall", ["in_60_ms", "from_before_the_end"])
 @pytest.mark.parametrize(("instant", "bound"), [(True, 0.15), (False, 0.3)])
 def test_so_it_does_where_the_power_falls_slowly_after_the_work(
     machine_of: Any, instant: bool, bound: float, fall: str
@@ -92,7 +66,7 @@ def test_so_it_does_where_the_power_falls_slowly_after_the_work(
     for index in range(8):
         machine.cards[index].error_instant = 0 if instant else 3
         machine.cards[index].period_ns = (100 if index % 2 else 20) * MS
-    figures = machine.run(SLOW_FALLS.replace("{fall}", FALLS[fall]))
+    figures = measure(machine, seconds=0.3, windows=13, fall=fall)
     assert covered(figures) >= 0.95
     assert relative_uncertainty(figures) <= bound
 
@@ -126,15 +100,8 @@ def test_power_that_falls_slowly_after_the_work_is_not_counted_or_widens_the_unc
     machine: Any, instant: bool
 ) -> None:
     machine.cards[0].error_instant = 0 if instant else 3
-    energy, uncertainty, truth = machine.run(
-        """
-meter = EnergyMeter([sim.uuid(0)])
-start_s = begin(meter)
-sim[0].power(350); time.sleep(0.3); sim[0].power(60, ramp_s=0.06)
-energy = meter.end()
-answer = energy.gpu_energy_j, energy.gpu_energy_uncertainty_j, drawn(0, start_s, energy)
-"""
-    )
+    found, (truth, *_) = machine.run("answer = window(EnergyMeter([sim.uuid(0)]), 0.3, fall=in_60_ms)")
+    energy, uncertainty = found["gpu_energy_j"], found["gpu_energy_uncertainty_j"]
     assert abs(energy - truth) <= uncertainty
     assert uncertainty > 0.02 * truth  # 60 ms of falling power is 8.7 J, which nobody can tell exactly
 
