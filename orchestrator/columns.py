@@ -144,11 +144,14 @@ def _walk(
             continue
         nested = _PREFIXES.get(kind, "")
         for column in _walk(kind, (*path, name), prefix + nested.format(field=name), left_out):
-            if "{field}" in nested:  # "Mean." alone says nothing: the figure's own sentence and unit go before it
-                unit = _unit(sentence) if column.kind is float else None
-                yield column._replace(sentence=f"{sentence} {column.sentence}", unit=unit or column.unit)
-            else:
-                yield column
+            yield _of_figure(column, sentence) if "{field}" in nested else column
+
+
+def _of_figure(column: Column, figure: str) -> Column:
+    """A statistic of a figure: "Mean." alone says nothing, so the figure's own sentence and unit go before it."""
+    if column.kind is not float or column.unit:  # a count, or a share: not in the figure's unit
+        figure = _UNIT.sub("", figure).rstrip()
+    return column._replace(sentence=f"{figure} {column.sentence}", unit=column.unit or _unit(figure))
 
 
 def _unit(sentence: str) -> str | None:

@@ -69,13 +69,15 @@ class Spread(Record):
     """A headline figure over the repeats."""
 
     mean: float | None = None
-    """Mean over the repeats; null without one that has the figure."""
+    """Geometric mean over the repeats, arithmetic where one is zero; null without one that has the figure."""
     std: NonNegativeFloat | None = None
     """Sample standard deviation over the repeats; null with fewer than two."""
+    log_std: NonNegativeFloat | None = None
+    """Sample standard deviation of the natural logarithms; null with fewer than two, or where one is zero. Unit: 1."""
     ci95_low: float | None = None
-    """Lower end of the mean's 95 % confidence interval (Student t); null with fewer than two."""
+    """Lower end of the mean's 95 % confidence interval (Student t of the logarithms); null where `log_std` is."""
     ci95_high: float | None = None
-    """Upper end of the mean's 95 % confidence interval (Student t); null with fewer than two."""
+    """Upper end of the mean's 95 % confidence interval (Student t of the logarithms); null where `log_std` is."""
     n: NonNegativeInt = 0
     """Repeats that have the figure."""
 

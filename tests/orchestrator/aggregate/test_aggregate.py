@@ -1,9 +1,6 @@
 """Ranks and repeats as one row: tokens and FLOPs add up, time is the union, a sum that lacks a part is null."""
 
-import math
-
 import pytest
-from scipy.stats import t
 
 from orchestrator.aggregate import aggregate, raw_rows, reference_perplexities
 from orchestrator.config import Emissions
@@ -144,17 +141,6 @@ def test_latencies_are_pooled_over_requests():
     assert got.itl.mean_s == pytest.approx((0.1 + 0.2 + 0.3 + 0.6) / 4)
     assert got.tpot.mean_s == pytest.approx((0.15 + 0.45) / 2)
     assert got.ttft.p50_s == 0.5
-
-
-def test_the_interval_over_repeats_is_students():
-    speeds = [12.0, 6.0, 8.0]
-    outcomes = [ok(result(repeat=i, seconds=24 / speed, start=100.0 * i)) for i, speed in enumerate(speeds)]
-    spread = row(*outcomes).statistics.output_tokens_per_s_over_repeats
-    mean = sum(speeds) / 3
-    std = math.sqrt(sum((s - mean) ** 2 for s in speeds) / 2)
-    low, high = t.interval(0.95, 2, mean, std / math.sqrt(3))
-    assert (spread.mean, spread.n) == (pytest.approx(mean), 3)
-    assert (spread.ci95_low, spread.ci95_high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_one_repeat_has_no_interval():
