@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
+from orchestrator.windows import Interval, covered_s, intervals
 from workers.records import Confidence, EnergyMethod, EnergyMetrics, GpuState, RawProcessResult
 
 _CONFIDENCES: tuple[str, ...] = get_args(Confidence)
@@ -23,7 +24,7 @@ _CONFIDENCES: tuple[str, ...] = get_args(Confidence)
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Energy of one thing between two moments on its host's wall clock. Units: s, J."""
+    """Energy of one thing between two moments on the run's axis (`orchestrator.windows`). Units: s, J."""
 
     start_s: float
     end_s: float
@@ -55,7 +56,7 @@ def union(ranks: Sequence[RawProcessResult]) -> EnergyMetrics:
         gpu_energy_net_j=math.fsum(energy for energy, _ in net) if net_whole else None,
         gpu_energy_net_uncertainty_j=math.fsum(error for _, error in net) if net_whole else None,
         idle_power_w=math.fsum(w for w, _ in idle_w.values()) if net_whole else None,
-        duration_s=_covered(ranks),
+        duration_s=covered_s(ranks),
         energy_method=_method(ranks, measured=whole),
         energy_confidence=_confidence(ranks, shared=shared) if whole else None,
         energy_reasons=tuple(sorted(reasons | ({"shared_gpu"} if shared else set()))),
@@ -102,20 +103,15 @@ def _join(total: Span, span: Span) -> Span:
 def _cards(ranks: Sequence[RawProcessResult]) -> dict[str, Span]:
     """Every GPU that was measured, once."""
     spans: dict[str, list[Span]] = defaultdict(list)
-    for rank in ranks:
+    for rank, window in zip(ranks, intervals(ranks), strict=True):
         for gpu in rank.energy_metrics.gpus:
             if gpu.energy_j is not None:
-                spans[gpu.uuid].append(_span(rank, gpu.energy_j, gpu.energy_uncertainty_j or 0.0))
+                spans[gpu.uuid].append(_span(window, gpu.energy_j, gpu.energy_uncertainty_j or 0.0))
     return {uuid: joined(found) for uuid, found in spans.items()}
 
 
-def _span(rank: RawProcessResult, energy_j: float, uncertainty_j: float = 0.0) -> Span:
-    return Span(
-        start_s=rank.window_start_unix_s,
-        end_s=rank.window_end_unix_s,
-        energy_j=energy_j,
-        uncertainty_j=uncertainty_j,
-    )
+def _span(window: Interval, energy_j: float, uncertainty_j: float = 0.0) -> Span:
+    return Span(start_s=window.start_s, end_s=window.end_s, energy_j=energy_j, uncertainty_j=uncertainty_j)
 
 
 def _idle_w(states: Sequence[GpuState]) -> dict[str, tuple[float, float]]:
@@ -132,11 +128,6 @@ def _net(card: Span, idle: tuple[float, float]) -> tuple[float, float]:
     """Energy above rest over the time that is covered, and its uncertainty. Unit: J."""
     power_w, error_w = idle
     return card.energy_j - power_w * card.covered_s, card.uncertainty_j + error_w * card.covered_s
-
-
-def _covered(ranks: Sequence[RawProcessResult]) -> float:
-    """Time that any rank's window covers: their union, not their sum. Unit: s."""
-    return joined(_span(rank, 0.0) for rank in ranks).covered_s
 
 
 def _method(ranks: Sequence[RawProcessResult], *, measured: bool) -> EnergyMethod:
@@ -169,9 +160,9 @@ def _host(ranks: Sequence[RawProcessResult]) -> dict[str, float | str | None]:
     for name in ("cpu_energy", "dram_energy"):
         reasons = [reason for rank in ranks if (reason := getattr(rank.energy_metrics, f"{name}_reason"))]
         spans: dict[str, list[Span]] = defaultdict(list)
-        for rank in ranks:
+        for rank, window in zip(ranks, intervals(ranks), strict=True):
             if (energy_j := getattr(rank.energy_metrics, f"{name}_j")) is not None:
-                spans[rank.environment.node_id or rank.environment.host].append(_span(rank, energy_j))
+                spans[rank.environment.node_id or rank.environment.host].append(_span(window, energy_j))
         whole = not reasons and bool(spans)
         figures[f"{name}_j"] = math.fsum(joined(found).energy_j for found in spans.values()) if whole else None
         figures[f"{name}_reason"] = None if whole else (reasons or ["unreadable"])[0]

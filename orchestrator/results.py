@@ -162,5 +162,5 @@ class AggregatedResult(Record):
     statistics: Statistics = Statistics()
     environment: Environment | None = None
     mixed: tuple[str, ...] = ()
-    """What differs between the runs of this row and should not (cards, drivers, FLOPs methods); empty is good."""
+    """What differs between the runs of this row, or the ranks of one, and should not (cards, drivers...)."""
     sweep: SweepInfo

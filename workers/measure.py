@@ -97,10 +97,14 @@ class Measurer:
         generator = Generator(loaded, batch, output_tokens=cell.output_tokens, options=cell.generate)
         torch.manual_seed(run.repeat)  # for cells that sample; greedy ones draw nothing
         warmup = warm_up(lambda: generator.once().e2e_s, cell.warmup, agree=agree)
-        if barrier:
-            barrier()
         window = measure_window(
-            generator.once, cell.window, meter=meter, peak=memory.PeakMemory(gpus), synchronize=synchronize, agree=agree
+            generator.once,
+            cell.window,
+            meter=meter,
+            peak=memory.PeakMemory(gpus),
+            synchronize=synchronize,
+            barrier=barrier,
+            agree=agree,
         )
         inference = _inference(cell, batch, generator, window)
         precision = precision_metadata(loaded.model)
@@ -114,6 +118,7 @@ class Measurer:
             load_s=loaded.load_s,
             window_start_unix_s=window.start_unix_s,
             window_end_unix_s=window.end_unix_s,
+            window_opened_after_barrier_s=window.opened_after_barrier_s,
             measured_batch_size=len(batch.input_ids),
             attention_used=attention_used(loaded),
             warmup=warmup,

@@ -71,6 +71,8 @@ class MeasuredWindow:
     """Time of the window, device synchronised at both ends. Unit: s."""
     start_unix_s: float
     end_unix_s: float
+    opened_after_barrier_s: float | None
+    """From the barrier until the window opened, by this process's monotonic clock; null without a barrier. Unit: s."""
     time_uncertainty: float | None
     """95 % relative uncertainty of the mean time of a generation. Unit: 1."""
     peak: Peak
@@ -84,15 +86,19 @@ def measure_window(
     meter: EnergyMeter,
     peak: PeakMemory,
     synchronize: Callable[[], None],
+    barrier: Callable[[], None] | None = None,
     agree: Callable[[bool], bool] = lambda decision: decision,
 ) -> MeasuredWindow:
     """Generate until the rule is content. Nothing but generations and the rule's arithmetic happens in between.
 
-    `agree` makes the ranks of one split model end together.
+    `barrier` returns once every rank of the run stands at it; `agree` makes the ranks of one split model end together.
     """
     times = MeanTime()
     generations: list[TokenTimes] = []
     peak.begin()
+    if barrier:
+        barrier()
+    met = time.perf_counter()
     meter.begin()  # waits for the device, and for a step of the energy counters
     start_unix_s, start = time.time(), time.perf_counter()
     while not agree(may_end(rule, times, energy_uncertainty=meter.relative_uncertainty_after(times.total_s))):
@@ -107,6 +113,7 @@ def measure_window(
         window_s=window_s,
         start_unix_s=start_unix_s,
         end_unix_s=start_unix_s + window_s,
+        opened_after_barrier_s=start - met if barrier else None,
         time_uncertainty=times.relative_uncertainty,
         peak=held,
         energy=energy,

@@ -14,6 +14,7 @@ from orchestrator.emissions import grams_co2e
 from orchestrator.energy_union import union
 from orchestrator.results import AggregatedResult, CellSettings, RawRow, Statistics, SweepInfo
 from orchestrator.statistics import spread
+from orchestrator.windows import wall_clocks_agree
 from workers.records import (
     Cell,
     CombinedMetrics,
@@ -73,7 +74,7 @@ def _figures(
     energies = [union(repeat) for repeat in good]
     tokens = inference(leaders)
     joules = energy(energies)
-    flops = compute(leaders, every_rank=every)
+    flops = compute(leaders, every_rank=every, inference=tokens)
     combined = CombinedMetrics(inference=tokens, energy=joules, compute=flops)
     precision = _precision(every[0], reference_perplexity)
     mean_power_w = joules.gpu_energy_j / joules.duration_s if joules.gpu_energy_j and joules.duration_s else None
@@ -101,7 +102,7 @@ def _figures(
         "quality": every[0].quality,
         "statistics": _statistics(leaders, good, energies),
         "environment": every[0].environment,
-        "mixed": _mixed(every),
+        "mixed": _mixed(good),
     }
 
 
@@ -187,8 +188,9 @@ def _emissions(gpu_energy_j: float | None, intensity: Emissions | None) -> dict[
     return {"emissions_g": grams, "emissions_source": source}
 
 
-def _mixed(every: Sequence[RawProcessResult]) -> tuple[str, ...]:
-    """What should be the same in all runs of a cell, and is not."""
+def _mixed(good: Sequence[Repeat]) -> tuple[str, ...]:
+    """What should be the same in all runs of a cell, and is not; of the wall clocks, among the ranks of each run."""
+    every = [rank for repeat in good for rank in repeat]
     looks: dict[str, Callable[[RawProcessResult], object]] = {
         "gpu_names": lambda r: sorted(set(r.environment.gpu_names)),
         "driver_version": lambda r: r.environment.driver_version,
@@ -196,7 +198,8 @@ def _mixed(every: Sequence[RawProcessResult]) -> tuple[str, ...]:
         "energy_method": lambda r: r.energy_metrics.energy_method,
         "flops_method": lambda r: r.compute_metrics.flops and r.compute_metrics.flops.method,
     }
-    return tuple(name for name, look in looks.items() if len({str(look(result)) for result in every}) > 1)
+    found = tuple(name for name, look in looks.items() if len({str(look(result)) for result in every}) > 1)
+    return found if all(map(wall_clocks_agree, good)) else (*found, "wall_clocks")
 
 
 def _per_token(joules: float | None, tokens: int) -> float | None:

@@ -1,50 +1,58 @@
 """FLOPs and memory of several processes and repeats as one.
 
-FLOPs add up over data-parallel ranks; repeats compute the same again, so one repeat's FLOPs are the cell's. Confidence
-is the lowest of the parts, and the method is that part's. Memory is a maximum per GPU: what a card must have.
+FLOPs add up over data-parallel ranks; repeats compute the same again, so the FLOPs of any repeat are the cell's, and a
+repeat without them changes nothing. Confidence is the lowest of the parts, and the method is that part's. Memory is a
+maximum per GPU: what a card must have. A sum or maximum that lacks a rank is null, with that rank's reason.
 """
 
 from collections.abc import Callable, Sequence
 from typing import get_args
 
-from orchestrator.aggregate.inference import Repeat, window_s
-from workers.records import ComputeMetrics, Confidence, FlopsEstimates, FlopsResult, RawProcessResult
+from orchestrator.aggregate.inference import Repeat
+from workers.records import (
+    ComputeMetrics,
+    Confidence,
+    FlopsEstimates,
+    FlopsResult,
+    InferenceMetrics,
+    RawProcessResult,
+)
 
 _ORDER: tuple[str, ...] = get_args(Confidence)
 
 
-def compute(repeats: Sequence[Repeat], *, every_rank: Sequence[RawProcessResult]) -> ComputeMetrics:
+def compute(
+    repeats: Sequence[Repeat], *, every_rank: Sequence[RawProcessResult], inference: InferenceMetrics
+) -> ComputeMetrics:
     """All repeats of a cell as one.
 
     Args:
         repeats: The ranks of each repeat that have FLOPs of their own.
         every_rank: All processes of all repeats, for their memory.
+        inference: What the same ranks generated, as one.
     """
     parts = [[rank.compute_metrics for rank in repeat] for repeat in repeats]
-    flops = [_sum_over_ranks(part) for part in parts]
-    known = [one for one in flops if one is not None]
-    verdict = min(known, key=lambda one: _ORDER.index(one.confidence)) if known else None
-    first = parts[0][0]
+    sums = [(one, part) for part in parts if (one := _sum_over_ranks(part)) is not None]
+    verdict, counted = min(sums, key=lambda one: _ORDER.index(one[0].confidence), default=(None, parts[0]))
     per_inference = tokens_per_inference(repeats[0])
     memories = [rank.compute_metrics for rank in every_rank]
-    seconds = sum(map(window_s, repeats))
     return ComputeMetrics(
         flops=verdict,
         flops_reason=None
         if verdict
         else next((p.flops_reason for part in parts for p in part if p.flops_reason), None),
-        estimates=_estimates([part.estimates for part in parts[0]]),
-        parameters=first.parameters,
-        active_parameters=first.active_parameters,
+        estimates=_estimates([part.estimates for part in counted]),
+        parameters=counted[0].parameters,
+        active_parameters=counted[0].active_parameters,
         flops_per_token=verdict.value / per_inference if verdict and per_inference else None,
-        flops_per_second=_total_flops(repeats) / seconds if verdict and seconds else None,
+        flops_per_second=verdict.value * inference.generations / inference.window_s if verdict else None,
         mfu=_mean(repeats, lambda part: part.mfu),
         mbu=_mean(repeats, lambda part: part.mbu),
-        peak_source=first.peak_source,
-        peak_memory_mb=max((m.peak_memory_mb for m in memories if m.peak_memory_mb is not None), default=None),
+        peak_source=counted[0].peak_source,
+        peak_memory_mb=_largest([memory.peak_memory_mb for memory in memories]),
         peak_memory_reason=next((m.peak_memory_reason for m in memories if m.peak_memory_reason), None),
-        model_memory_mb=max((m.model_memory_mb for m in memories if m.model_memory_mb is not None), default=None),
-        memory_method=first.memory_method,
+        model_memory_mb=_largest([memory.model_memory_mb for memory in memories]),
+        memory_method=next((memory.memory_method for memory in memories if memory.memory_method), None),
     )
 
 
@@ -61,16 +69,13 @@ def _estimates(ranks: Sequence[FlopsEstimates]) -> FlopsEstimates:
     names = ("calflops", "architecture", "parameter_estimate", "dispatcher")
     values = {name: [getattr(rank, name) for rank in ranks] for name in names}
     sums = {name: None if None in parts else sum(parts) for name, parts in values.items()}
-    return ranks[0].model_copy(update=sums)
+    failures = {name: why for rank in reversed(ranks) for name, why in rank.failures.items()}
+    return FlopsEstimates(**sums, failures=failures)
 
 
-def _total_flops(repeats: Sequence[Repeat]) -> float:
-    return sum(
-        rank.compute_metrics.flops.value * rank.inference_metrics.generations
-        for repeat in repeats
-        for rank in repeat
-        if rank.compute_metrics.flops
-    )
+def _largest(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if known and len(known) == len(values) else None
 
 
 def tokens_per_inference(ranks: Repeat) -> float:
@@ -80,11 +85,10 @@ def tokens_per_inference(ranks: Repeat) -> float:
 
 
 def _mean(repeats: Sequence[Repeat], value: Callable[[ComputeMetrics], float | None]) -> float | None:
-    """Utilisation over ranks and repeats, each weighted by its window; null where one is unknown."""
-    ranks = [rank for repeat in repeats for rank in repeat]
-    values = [value(rank.compute_metrics) for rank in ranks]
-    known = [one for one in values if one is not None]
-    if len(known) < len(ranks):
-        return None
-    seconds = [rank.inference_metrics.window_s for rank in ranks]
-    return sum(one * s for one, s in zip(known, seconds, strict=True)) / sum(seconds)
+    """Utilisation over the repeats whose ranks all have it, each rank weighted by its window; null where none has."""
+    values = [
+        [(one, rank.inference_metrics.window_s) for rank in repeat if (one := value(rank.compute_metrics)) is not None]
+        for repeat in repeats
+    ]
+    known = [one for found, repeat in zip(values, repeats, strict=True) if len(found) == len(repeat) for one in found]
+    return sum(one * seconds for one, seconds in known) / sum(seconds for _, seconds in known) if known else None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import get_args
 
-from workers.records import Confidence, EnergyMetrics
+from workers.records import Confidence, EnergyMethod, EnergyMetrics
 
 _ORDER: tuple[str, ...] = get_args(Confidence)
 
@@ -18,7 +18,6 @@ def energy(repeats: Sequence[EnergyMetrics]) -> EnergyMetrics:
         return repeats[0].model_copy(update={"gpus": ()})
     total = _complete(repeats, lambda part: part.gpu_energy_j)
     confidences = [part.energy_confidence for part in repeats if part.energy_confidence]
-    method = repeats[0].energy_method if total is None else _weakest(repeats).energy_method
     return EnergyMetrics(
         gpu_energy_j=total,
         gpu_energy_uncertainty_j=_complete(repeats, lambda part: part.gpu_energy_uncertainty_j),
@@ -26,13 +25,11 @@ def energy(repeats: Sequence[EnergyMetrics]) -> EnergyMetrics:
         gpu_energy_net_uncertainty_j=_complete(repeats, lambda part: part.gpu_energy_net_uncertainty_j),
         idle_power_w=_mean(repeats, lambda part: part.idle_power_w),
         duration_s=_complete(repeats, lambda part: part.duration_s),
-        energy_method=method,
+        energy_method=_method(repeats, measured=total is not None),
         energy_confidence=min(confidences, key=_ORDER.index) if total is not None and confidences else None,
         energy_reasons=tuple(dict.fromkeys(reason for part in repeats for reason in part.energy_reasons)),
         counter_period_ms=max((p.counter_period_ms for p in repeats if p.counter_period_ms is not None), default=None),
-        per_gpu={
-            uuid: sum(part.per_gpu.get(uuid, 0.0) for part in repeats) for part in repeats for uuid in part.per_gpu
-        },
+        per_gpu=_per_gpu(repeats),
         cpu_energy_j=_complete(repeats, lambda part: part.cpu_energy_j),
         cpu_energy_reason=next((part.cpu_energy_reason for part in repeats if part.cpu_energy_reason), None),
         dram_energy_j=_complete(repeats, lambda part: part.dram_energy_j),
@@ -40,9 +37,18 @@ def energy(repeats: Sequence[EnergyMetrics]) -> EnergyMetrics:
     )
 
 
-def _weakest(repeats: Sequence[EnergyMetrics]) -> EnergyMetrics:
-    """The part that is trusted least: the total is no better, and its method is the total's."""
-    return min(repeats, key=lambda part: _ORDER.index(part.energy_confidence or _ORDER[0]))
+def _method(repeats: Sequence[EnergyMetrics], *, measured: bool) -> EnergyMethod:
+    """The method of the part that is trusted least, as the total is no better; `none` where there is no total."""
+    if not measured:
+        return "rapl" if all(part.energy_method == "rapl" for part in repeats) else "none"
+    return min(repeats, key=lambda part: _ORDER.index(part.energy_confidence or _ORDER[0])).energy_method
+
+
+def _per_gpu(repeats: Sequence[EnergyMetrics]) -> dict[str, float]:
+    """Each card's energy over the repeats that used it; left out where one of these could not read it."""
+    unread = {gpu.uuid for part in repeats for gpu in part.gpus if gpu.energy_j is None}
+    uuids = {uuid: None for part in repeats for uuid in part.per_gpu if uuid not in unread}
+    return {uuid: sum(part.per_gpu.get(uuid, 0.0) for part in repeats) for uuid in uuids}
 
 
 def _complete(repeats: Sequence[EnergyMetrics], value: Callable[[EnergyMetrics], float | None]) -> float | None:

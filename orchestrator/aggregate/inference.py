@@ -1,11 +1,13 @@
 """Tokens and times of several processes and repeats as one.
 
-Tokens add up over data-parallel ranks and repeats. Time is the union of the windows, not their sum: ranks measure side
-by side. Latencies are pooled over all requests, never averages of percentiles.
+Tokens add up over data-parallel ranks and repeats, generations over repeats only: each rank generates its share of the
+batch. Time is the union of the windows, not their sum: ranks measure side by side. Latencies are pooled over all
+requests, never averages of percentiles.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
+from orchestrator.windows import covered_s
 from workers.distribution import distribution
 from workers.records import Distribution, InferenceMetrics, RawProcessResult
 
@@ -13,22 +15,11 @@ Repeat = Sequence[RawProcessResult]
 """The ranks of one run that have tokens of their own: of a tensor-parallel group only its first."""
 
 
-def window_s(repeat: Repeat) -> float:
-    """Time that a repeat's windows cover together. Unit: s."""
-    if len(repeat) == 1:  # the monotonic clock, which is finer than the wall clock that ranks share
-        return repeat[0].inference_metrics.window_s
-    covered, end = 0.0, float("-inf")
-    for result in sorted(repeat, key=lambda result: result.window_start_unix_s):
-        covered += max(0.0, result.window_end_unix_s - max(end, result.window_start_unix_s))
-        end = max(end, result.window_end_unix_s)
-    return covered
-
-
 def inference(repeats: Sequence[Repeat]) -> InferenceMetrics:
     """All repeats of a cell as one; raw times stay behind."""
     every = [result for repeat in repeats for result in repeat]
     parts = [result.inference_metrics for result in every]
-    total_s = sum(map(window_s, repeats))
+    total_s = sum(map(covered_s, repeats))
     generated = sum(part.generated_tokens for part in parts)
     prompts = sum(part.prompt_tokens for part in parts)
     ranks = len(every) / len(repeats)
@@ -36,7 +27,7 @@ def inference(repeats: Sequence[Repeat]) -> InferenceMetrics:
     later_s = sum(sum(map(sum, part.itl_s)) for part in parts)
     later_tokens = generated - sum(part.requests for part in parts)
     return InferenceMetrics(
-        generations=sum(part.generations for part in parts),
+        generations=sum(part.generations for part in parts) / ranks,
         requests=sum(part.requests for part in parts),
         prompt_tokens=prompts,
         generated_tokens=generated,

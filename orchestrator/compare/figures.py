@@ -87,8 +87,9 @@ MIXED_FACETS: dict[str, str] = {
     "driver_version": "driver",
     "energy_method": "energy-method",
     "flops_method": "flops-method",
+    "wall_clocks": "timestamps",
 }
-"""What the words of the column `mixed` are as facets; other words concern every figure."""
+"""What the words of the column `mixed` are as facets; other words concern every figure, timestamps none."""
 
 STATED: dict[str, str] = {
     "torch": "torch_version",

@@ -29,7 +29,14 @@ def gpu(uuid: str, energy_j: float | None, *, idle_w: float | None = 50.0, reaso
     )
 
 
-def rank(start: float, end: float, *gpus: GpuState, host: str = "one", cpu_j: float | None = 20.0) -> RawProcessResult:
+def rank(
+    start: float,
+    end: float,
+    *gpus: GpuState,
+    host: str = "one",
+    cpu_j: float | None = 20.0,
+    opened: float | None = None,
+) -> RawProcessResult:
     whole = bool(gpus) and all(g.energy_j is not None for g in gpus)
     energy = EnergyMetrics(
         gpu_energy_j=sum(g.energy_j or 0 for g in gpus) if whole else None,
@@ -48,10 +55,11 @@ def rank(start: float, end: float, *gpus: GpuState, host: str = "one", cpu_j: fl
         repeat=0,
         window_start_unix_s=start,
         window_end_unix_s=end,
+        window_opened_after_barrier_s=opened,
         energy_metrics=energy,
         environment=Environment.model_construct(host=host, node_id=None),
         warmup=WarmupDone(generations=0, duration_s=0),
-        inference_metrics=InferenceMetrics.model_construct(),
+        inference_metrics=InferenceMetrics.model_construct(window_s=end - start),
         compute_metrics=ComputeMetrics(),
         precision_metadata=PrecisionMetadata(weights="fp16", activations="fp16", compute="fp16"),
     )
@@ -125,6 +133,12 @@ def test_a_host_is_counted_once_however_many_ranks_it_has() -> None:
     assert union(ranks).cpu_energy_j == 40
     assert union(ranks).dram_energy_j is None
     assert union(ranks).dram_energy_reason == "no_dram_domain"
+
+
+def test_hosts_whose_wall_clocks_differ_measure_as_long_as_if_they_did_not() -> None:
+    total = union([rank(10, 12, gpu(A, 600), opened=0.0), rank(11.5, 13.5, gpu(B, 500), host="two", opened=0.1)])
+    assert total.duration_s == pytest.approx(2.1)
+    assert total.gpu_energy_net_j == pytest.approx(1100 - 2 * 50 * 2)
 
 
 def test_one_host_without_permission_leaves_the_cpu_energy_null() -> None:

@@ -77,9 +77,12 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(measurer: Measurer) -> 
 
 def test_the_ranks_wait_for_each_other_between_warm_up_and_window(measurer: Measurer) -> None:
     passed: list[float] = []
-    result = measure(measurer, run(), barrier=lambda: passed.append(time.time()))
+    before = time.perf_counter()
+    result = measure(measurer, run(), barrier=lambda: passed.append(time.perf_counter()))
     assert len(passed) == 1
-    assert passed[0] <= result.window_start_unix_s
+    assert result.window_opened_after_barrier_s is not None
+    assert before < passed[0] < passed[0] + result.window_opened_after_barrier_s < time.perf_counter()
+    assert measure(measurer, run()).window_opened_after_barrier_s is None
 
 
 def test_the_warm_up_that_was_done_is_recorded(measurer: Measurer) -> None:

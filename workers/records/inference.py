@@ -34,10 +34,10 @@ class WarmupDone(Record):
 class InferenceMetrics(Record):
     """What one process generated in its window, and how fast."""
 
-    generations: NonNegativeInt
-    """Calls of `generate` in the window."""
+    generations: NonNegativeFloat
+    """Inferences of the whole batch in the window: calls of `generate`, over several ranks their mean. Unit: 1."""
     requests: NonNegativeInt
-    """Sequences generated in the window: generations x this rank's share of the batch."""
+    """Sequences generated in the window: `generations` x the sequences of one."""
     prompt_tokens: NonNegativeInt
     """Prompt tokens of all requests, padding not counted. Unit: tokens."""
     generated_tokens: NonNegativeInt

@@ -105,6 +105,8 @@ class RawProcessResult(Record):
     """The window's beginning on the host's wall clock. Unit: s since 1970."""
     window_end_unix_s: NonNegativeFloat
     """The window's end on the host's wall clock. Unit: s since 1970."""
+    window_opened_after_barrier_s: NonNegativeFloat | None = None
+    """From the barrier of the run's ranks until this window opened, monotonic; null without other ranks. Unit: s."""
     measured_batch_size: NonNegativeInt
     """This rank's share of the batch."""
     attention_used: str | None = None

@@ -29,11 +29,12 @@ CELL = Cell(model=ModelSpec(name="m", config={"model_type": "llama"}), precision
 
 
 def result(*, repeat=0, rank=0, rows=4, start=100.0, seconds=2.0, generations=2, step=0.1, gpu="GPU-a", joules=50.0,
-           confidence="high", method="calflops", perplexity=None, peak=10.0):  # fmt: skip
+           confidence="high", method="calflops", perplexity=None, peak=10.0, opened=None, host="h"):  # fmt: skip
     gpus = () if gpu is None else (GpuState(uuid=gpu, energy_j=joules, energy_uncertainty_j=1.0),)
     return RawProcessResult(
         cell_id=CELL.cell_id, repeat=repeat, rank=rank, pid=1, prior_runs=repeat, model_reused=False, load_s=1.0 + rank,
-        window_start_unix_s=start, window_end_unix_s=start + seconds, measured_batch_size=rows,
+        window_start_unix_s=start, window_end_unix_s=start + seconds, window_opened_after_barrier_s=opened,
+        measured_batch_size=rows,
         warmup=WarmupDone(generations=1, duration_s=0.1),
         inference_metrics=InferenceMetrics(
             generations=generations, requests=generations * rows, prompt_tokens=generations * rows * 8,
@@ -45,7 +46,7 @@ def result(*, repeat=0, rank=0, rows=4, start=100.0, seconds=2.0, generations=2,
             gpu_energy_j=None if gpu is None else joules, gpu_energy_uncertainty_j=None if gpu is None else 1.0,
             duration_s=seconds, energy_method="none" if gpu is None else "nvml_counter",
             energy_confidence=None if gpu is None else "high", energy_reasons=("no_gpu",) if gpu is None else (),
-            gpus=gpus,
+            per_gpu={gpu: joules} if gpu and joules else {}, gpus=gpus,
         ),
         compute_metrics=ComputeMetrics(
             flops=FlopsResult(value=1e9, method=method, confidence=confidence, precision="bf16"),
@@ -54,7 +55,7 @@ def result(*, repeat=0, rank=0, rows=4, start=100.0, seconds=2.0, generations=2,
         precision_metadata=PrecisionMetadata(weights="int4", activations="bf16", compute="bf16"),
         quality=QualityMetrics(perplexity=perplexity),
         environment=Environment(
-            host="h", device="cuda", platform="p", python_version="3", torch_version="2", transformers_version="5",
+            host=host, device="cuda", platform="p", python_version="3", torch_version="2", transformers_version="5",
             joulegrid_version="0",
         ),
     )  # fmt: skip
@@ -78,6 +79,34 @@ def test_ranks_side_by_side_add_tokens_and_flops_over_the_union_of_their_windows
     assert got.compute_metrics.flops_per_token == 2e9 / (4 * 3)
     assert got.compute_metrics.flops_per_second == pytest.approx(4e9 / 3)
     assert got.energy_metrics.gpu_energy_j == 100.0
+
+
+@pytest.mark.parametrize("skew", [0.0, 1.5, -60.0])
+def test_the_window_of_a_gang_runs_from_its_barrier_whatever_its_hosts_clocks_say(skew):
+    two = CELL.model_copy(update={"processes": 2})
+    ranks = (
+        result(rows=2, opened=0.0, host="one"),
+        result(rank=1, rows=2, start=100.1 + skew, opened=0.1, seconds=2.5, gpu="GPU-b", host="two"),
+    )
+    got = row(ok(*ranks), cell=two)
+    assert got.inference_metrics.window_s == pytest.approx(2.6)
+    assert got.inference_metrics.output_tokens_per_s == pytest.approx(24 / 2.6)
+    assert got.energy_metrics.duration_s == pytest.approx(2.6)
+    assert got.mixed == (("wall_clocks",) if skew else ())
+
+
+def test_a_gang_journalled_without_its_barrier_opened_together_where_it_has_no_common_clock():
+    two = CELL.model_copy(update={"processes": 2})
+    ranks = (result(rows=2, host="one"), result(rank=1, rows=2, start=101.5, gpu="GPU-b", host="two"))
+    assert row(ok(*ranks), cell=two).inference_metrics.window_s == 2.0
+    assert row(ok(*ranks), cell=two).mixed == ("wall_clocks",)
+
+
+def test_generations_are_of_the_whole_batch_like_the_flops():
+    two = CELL.model_copy(update={"processes": 2})
+    got = row(ok(result(rows=2), result(rank=1, rows=2, generations=5, gpu="GPU-b")), cell=two)
+    assert (got.inference_metrics.generations, got.inference_metrics.requests) == (3.5, 14)
+    assert got.compute_metrics.flops_per_second == got.compute_metrics.flops.value * 3.5 / 2
 
 
 def test_two_ranks_on_one_gpu_count_its_energy_once():
@@ -123,6 +152,32 @@ def test_the_lowest_confidence_is_kept_with_its_method():
     assert got.mixed == ("flops_method",)
 
 
+def without_flops(measured):
+    nothing = ComputeMetrics(flops_reason="no hub", peak_memory_mb=10.0)
+    return measured.model_copy(update={"compute_metrics": nothing})
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_repeat_without_flops_changes_no_figure_of_the_others(missing):
+    repeats = [result(), result(repeat=1, start=200.0)]
+    whole = row(*map(ok, repeats)).compute_metrics
+    repeats[missing] = without_flops(repeats[missing])
+    assert row(*map(ok, repeats)).compute_metrics == whole
+    assert whole.flops_per_second == 1e9 * 4 / 4
+
+
+def test_flops_that_lack_a_rank_are_null_with_its_reason():
+    two = CELL.model_copy(update={"processes": 2})
+    got = row(ok(result(rows=2), without_flops(result(rank=1, rows=2, gpu="GPU-b"))), cell=two).compute_metrics
+    assert (got.flops, got.flops_per_second, got.mfu, got.flops_reason) == (None, None, None, "no hub")
+
+
+def test_a_peak_that_lacks_a_rank_is_null_with_its_reason():
+    silent = ComputeMetrics(peak_memory_reason="not permitted")
+    got = row(ok(result()), ok(result(repeat=1).model_copy(update={"compute_metrics": silent})))
+    assert (got.compute_metrics.peak_memory_mb, got.compute_metrics.peak_memory_reason) == (None, "not permitted")
+
+
 def test_an_estimator_that_failed_stays_null():
     assert row(ok(result())).compute_metrics.estimates.architecture is None
     assert row(ok(result())).compute_metrics.estimates.calflops == 1e9
@@ -134,6 +189,12 @@ def test_energy_that_lacks_a_repeat_is_null_with_the_reason():
     assert got.energy_per_output_token_j is None
     assert got.normalised_metrics.tokens_per_joule is None
     assert "no_gpu" in got.energy_metrics.energy_reasons
+
+
+def test_a_card_that_was_not_read_in_one_repeat_has_no_total_over_them():
+    got = row(ok(result()), ok(result(repeat=1, gpu="GPU-b", joules=None)), ok(result(repeat=2, gpu="GPU-b")))
+    assert (got.energy_metrics.gpu_energy_j, got.energy_metrics.energy_method) == (None, "none")
+    assert got.energy_metrics.per_gpu == {"GPU-a": 50.0}
 
 
 def test_latencies_are_pooled_over_requests():
