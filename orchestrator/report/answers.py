@@ -103,8 +103,14 @@ def _best(
 
 
 def _doubt(first: Figure, second: Figure) -> str:
-    """Why two figures cannot be told apart; empty where their 95 % intervals are clear of each other."""
-    if first.half_width is None or second.half_width is None:
+    """Why two figures cannot be told apart; empty where their 95 % intervals are clear of each other.
+
+    The meters' own uncertainty is no part of an interval over repeats, and each meter's window may err its own way: it
+    widens both intervals.
+    """
+    if first.low is None or first.high is None or second.low is None or second.high is None:
         return "there is no interval for both"
-    gap = abs((first.value or 0.0) - (second.value or 0.0))
-    return "the intervals overlap" if gap <= first.half_width + second.half_width else ""
+    gap = max(first.low - second.high, second.low - first.high)
+    if gap <= 0:
+        return "the intervals overlap"
+    return "the meters are not certain enough" if gap <= first.meter + second.meter else ""

@@ -20,8 +20,8 @@ from orchestrator.report.figures import (
     Figure,
     Quantity,
     Row,
-    scale,
 )
+from orchestrator.report.numbers import scale
 
 _SETTINGS_WIDTH = 30
 """Letters of a cell's other settings under its place on an axis."""
@@ -87,12 +87,12 @@ def _cost(rows: Sequence[Row]) -> Chart:
 
 
 def _time_cost(row: Row) -> Figure:
-    """Seconds a token, as the inverse of throughput; to first order the relative uncertainty is the same."""
+    """Seconds a token, as the inverse of throughput; its interval is the inverse too."""
     rate = THROUGHPUT.of(row)
     if not rate.value:
         return Figure(value=None, reason=rate.reason or "no token was generated")
-    width = None if rate.half_width is None else rate.half_width / rate.value**2
-    return Figure(value=1 / rate.value, half_width=width, basis=rate.basis, method=rate.method)
+    low, high = (1 / end if end else None for end in (rate.high, rate.low))
+    return Figure(value=1 / rate.value, low=low, high=high, origin=rate.origin, method=rate.method)
 
 
 def _strip(rows: Sequence[Row], figures: Sequence[Figure], factor: float, title: str, caption: str) -> Chart:
@@ -173,7 +173,7 @@ def _memory(rows: Sequence[Row]) -> Chart:
         rows, id="memory", title="Memory", x=MODEL_MEMORY, y=PEAK_MEMORY,
         caption="Peak memory of the window against the loaded model's own. The distance to the dotted line of equality"
         " is what cache, activations and the runtime take. On a GPU the caching allocator says the peak; on a CPU it is"
-        " the resident set of the whole process.",
+        " the high-water mark of the whole process, which holds what earlier runs left too.",
     )  # fmt: skip
     sizes = [row["model_memory_mb"] for row in rows if row["model_memory_mb"] and row["peak_memory_mb"]]
     if sizes:

@@ -1,9 +1,7 @@
 """A flat result row -> figures that carry their uncertainty, method, confidence, or the reason why there is none."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from orchestrator.energy_reasons import spelled
@@ -12,22 +10,32 @@ from workers.records import Confidence
 Row = Mapping[str, Any]
 """One row of `results.parquet`, by column name."""
 
-_STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A value in its quantity's unit, or null with a reason."""
+    """A value in its quantity's unit with the interval around it, or null with a reason."""
 
     value: float | None
-    half_width: float | None = None
-    """Half width of the 95 % interval; null where there is none."""
-    basis: str = ""
-    """What the interval is over."""
+    low: float | None = None
+    """Lower end of the 95 % interval over the repeats; null where there is none."""
+    high: float | None = None
+    """Its upper end."""
+    origin: str = ""
+    """What value and interval are taken over."""
+    meter: float = 0.0
+    """Half width of the 95 % interval that the meter itself gives; repeats say nothing of it, and it is no part of
+    theirs."""
     method: str | None = None
     confidence: Confidence | None = None
     reason: str = ""
     """Why there is no value."""
+
+    @property
+    def unstable(self) -> bool:
+        """Whether the interval is wider than the figure itself."""
+        if self.value is None or self.low is None or self.high is None:
+            return False
+        return self.high - self.low > self.value
 
 
 def _failure(row: Row) -> str:
@@ -46,6 +54,10 @@ def _no_flops(row: Row) -> str:
     return row["flops_reason"] or _nothing_said(row)
 
 
+def _no_peak(row: Row) -> str:
+    return row["peak_memory_reason"] or _nothing_said(row)
+
+
 def _no_perplexity(row: Row) -> str:
     return row["perplexity_reason"] or "the sweep asks for no quality"
 
@@ -58,10 +70,10 @@ def _no_later_token(row: Row) -> str:
     return "one output token: there is none after the first" if row["output_tokens"] == 1 else _no_latency(row)
 
 
-def _time_half_width(row: Row) -> float | None:
-    """The window's own uncertainty is relative and of time; for a rate it is the same share to first order."""
-    share, rate = row["time_uncertainty"], row["output_tokens_per_s"]
-    return None if share is None or rate is None else share * rate
+def _origin_of_peak(row: Row) -> str:
+    if row["memory_method"] == "process_rss":
+        return "high-water mark of the whole process, which holds what earlier runs left too"
+    return "the highest of all ranks and repeats"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +84,14 @@ class Quantity:
     title: str
     unit: str
     column: str
+    share_of: str | None = None
+    """The column that the figure is shown as a share of."""
     spread: str | None = None
-    """Stem of the `_over_repeats_` columns; null where the repeats are not laid side by side."""
-    within: Callable[[Row], float | None] = lambda _: None
-    """Half width of the 95 % interval that the window or the meter itself gives."""
-    within_basis: str = ""
+    """Stem of the `_over_repeats_` columns, which then have the figure with its own interval; null: it has none."""
+    origin: Callable[[Row], str] = lambda _: ""
+    """What a figure without an interval is taken over."""
+    meter: str | None = None
+    """The column with the meter's own uncertainty."""
     method: str | None = None
     """The column that names the method."""
     confidence: str | None = None
@@ -84,35 +99,58 @@ class Quantity:
     why_null: Callable[[Row], str] = _nothing_said
 
     def of(self, row: Row) -> Figure:
-        """The row's figure. Of repeats and meter, the wider interval stands: neither knows the other's errors."""
-        value = row[self.column]
+        """The row's figure."""
+        value = self.value(row)
         if value is None:
             return Figure(value=None, reason=_failure(row) if not row["repeats_ok"] else self.why_null(row))
-        widths = [(self.within(row), self.within_basis), self._over_repeats(row)]
-        half_width, basis = max(((w, b) for w, b in widths if w is not None), default=(None, ""))
+        low, high = (row[f"{self.spread}_over_repeats_ci95_{end}"] if self.spread else None for end in ("low", "high"))
         return Figure(
             value=value,
-            half_width=half_width,
-            basis=basis,
+            low=low,
+            high=high,
+            origin=self._over_repeats(row) if self.spread else self.origin(row),
+            meter=(row[self.meter] if self.meter else None) or 0.0,
             method=row[self.method] if self.method else None,
             confidence=row[self.confidence] if self.confidence else None,
         )
 
-    def _over_repeats(self, row: Row) -> tuple[float | None, str]:
-        if self.spread is None or row[f"{self.spread}_over_repeats_ci95_low"] is None:
-            return None, ""
-        low, high = row[f"{self.spread}_over_repeats_ci95_low"], row[f"{self.spread}_over_repeats_ci95_high"]
-        return (high - low) / 2, f"over {row[f'{self.spread}_over_repeats_n']} repeats"
+    def value(self, row: Row) -> float | None:
+        """The figure alone: with an interval, the number that this is around."""
+        value: float | None = row[self.column]
+        if value is not None and self.spread:
+            value = row[f"{self.spread}_over_repeats_mean"]
+        if value is not None and self.share_of:
+            value = value / row[self.share_of] if row[self.share_of] else None
+        return value
+
+    def _over_repeats(self, row: Row) -> str:
+        repeats = row[f"{self.spread}_over_repeats_n"]
+        if repeats < 2:
+            return "no interval: one repeat"
+        if row[f"{self.spread}_over_repeats_ci95_low"] is None:
+            return f"no interval: one of {repeats} repeats is zero"
+        return f"geometric mean and 95 % interval over {repeats} repeats"
 
 
 THROUGHPUT = Quantity(
     key="throughput", title="Throughput", unit="tokens/s", column="output_tokens_per_s", spread="output_tokens_per_s",
-    within=_time_half_width, within_basis="over the generations of the window", method="timing_method",
+    method="timing_method",
+)  # fmt: skip
+WITHIN_RUN = Quantity(
+    key="within_run", title="Within a run", unit="± %", column="time_uncertainty",
+    origin=lambda _: "95 % uncertainty of a generation's mean time from the generations of one run, the widest of all",
+    why_null=lambda _: "one generation in each run: there is no spread within it",
 )  # fmt: skip
 ENERGY = Quantity(
     key="energy", title="GPU energy", unit="J/token", column="energy_per_output_token_j",
-    spread="energy_per_output_token_j", within=lambda row: row["energy_per_output_token_uncertainty_j"],
-    within_basis="from the meters", method="energy_method", confidence="energy_confidence", why_null=_no_energy,
+    spread="energy_per_output_token_j", meter="energy_per_output_token_uncertainty_j", method="energy_method",
+    confidence="energy_confidence", why_null=_no_energy,
+)  # fmt: skip
+METER = Quantity(
+    key="meter", title="Energy meter", unit="± %", column="energy_per_output_token_uncertainty_j",
+    share_of="energy_per_output_token_j",
+    origin=lambda _: "95 % uncertainty from the meters, in all repeats alike: no interval over repeats holds it",
+    method="energy_method", why_null=_no_energy,
 )  # fmt: skip
 TTFT = Quantity(
     key="ttft", title="TTFT", unit="s", column="ttft_mean_s", spread="ttft_s", method="timing_method",
@@ -126,8 +164,8 @@ E2E = Quantity(
     key="e2e", title="E2E", unit="s", column="e2e_mean_s", spread="e2e_s", method="timing_method"
 )  # fmt: skip
 PEAK_MEMORY = Quantity(
-    key="memory", title="Peak memory", unit="MB", column="peak_memory_mb", spread="peak_memory_mb",
-    method="memory_method",
+    key="memory", title="Peak memory", unit="MB", column="peak_memory_mb", origin=_origin_of_peak,
+    method="memory_method", why_null=_no_peak,
 )  # fmt: skip
 MODEL_MEMORY = Quantity(key="weights", title="Model memory", unit="MB", column="model_memory_mb")
 FLOPS = Quantity(
@@ -143,50 +181,6 @@ MFU = Quantity(
     why_null=lambda row: row["peak_source"] or _nothing_said(row),
 )  # fmt: skip
 PERPLEXITY = Quantity(key="perplexity", title="Perplexity", unit="", column="perplexity", why_null=_no_perplexity)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """One unit for a whole column, so that its figures compare at a glance."""
-
-    factor: float
-    unit: str
-
-    def number(self, value: float, half_width: float | None = None) -> str:
-        """`value`, and its half width where there is one, in this scale's unit."""
-        return with_width(value * self.factor, None if half_width is None else half_width * self.factor)
-
-
-def scale(quantity: Quantity, rows: Iterable[Row]) -> Scale:
-    """The SI prefix that fits the column's middle figure. MB, tokens/s and pure numbers keep their unit."""
-    if quantity.unit == "%":
-        return Scale(factor=100.0, unit="%")
-    if quantity.unit in ("", "MB", "tokens/s"):
-        return Scale(factor=1.0, unit=quantity.unit)
-    figures = [row[quantity.column] for row in rows if row[quantity.column]]
-    middle = median(figures) if figures else 1.0
-    size, prefix = next((step for step in _STEPS if middle >= step[0]), _STEPS[-1])
-    return Scale(factor=1 / size, unit=prefix + quantity.unit)
-
-
-def with_width(value: float, half_width: float | None) -> str:
-    """`12.34 ± 0.25`: the uncertainty's first digit decides, with a second under 3.55 (the Particle Data Group's rule).
-
-    Without an uncertainty, three digits of the value.
-    """
-    if not half_width:
-        return _decimals(value, _digits(value, 3))
-    places = _digits(half_width, 2 if float(f"{half_width:e}".split("e")[0]) < 3.55 else 1)
-    return f"{_decimals(value, places)} ± {_decimals(half_width, places)}"
-
-
-def _digits(value: float, significant: int) -> int:
-    """Decimal places that show so many significant digits; never negative: no digit before the point is hidden."""
-    return max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value else 0
-
-
-def _decimals(value: float, places: int) -> str:
-    return f"{value:,.{places}f}"
 
 
 def one_line(text: str) -> str:

@@ -75,16 +75,19 @@ def legend(
 
 
 def bars(figures: Sequence[Figure], factor: float) -> dict[str, Any]:
-    """95 % intervals as error bars. The lower arm ends at zero: none of these figures can be negative."""
-    widths = [None if figure.half_width is None else figure.half_width * factor for figure in figures]
-    lower = [
-        None if width is None else min(width, (figure.value or 0.0) * factor)
-        for figure, width in zip(figures, widths, strict=True)
-    ]
+    """95 % intervals as error bars. No arm is longer than its figure: one that is unstable would flatten all others."""
+    arms = [_arms(figure, factor) for figure in figures]
     return {
-        "type": "data", "symmetric": False, "array": widths, "arrayminus": lower,
-        "visible": any(widths), "thickness": 1, "width": 3,
+        "type": "data", "symmetric": False, "array": [up for up, _ in arms], "arrayminus": [down for _, down in arms],
+        "visible": any(up for up, _ in arms), "thickness": 1, "width": 3,
     }  # fmt: skip
+
+
+def _arms(figure: Figure, factor: float) -> tuple[float | None, float | None]:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return None, None
+    up, down = figure.high - figure.value, figure.value - figure.low
+    return min(up, figure.value) * factor, min(down, figure.value) * factor
 
 
 def axis(title: str, values: Sequence[float | None]) -> dict[str, Any]:

@@ -18,19 +18,20 @@ from orchestrator.report.figures import (
     ENERGY,
     FLOPS,
     FLOPS_PER_S,
+    METER,
     MFU,
     PEAK_MEMORY,
     PERPLEXITY,
     THROUGHPUT,
     TPOT,
     TTFT,
+    WITHIN_RUN,
     Figure,
     Quantity,
     Row,
-    Scale,
     one_line,
-    scale,
 )
+from orchestrator.report.numbers import UNSTABLE, WHAT_TO_DO, Scale, scale
 
 GLYPHS = {"high": "●", "medium": "◉", "low": "○"}
 """The same fillings as the charts' marks."""
@@ -105,6 +106,7 @@ def render(rows: Sequence[Row]) -> str:
         environments=_environments(rows),
         environment_names=_ENVIRONMENT,
         glyphs=GLYPHS,
+        unstable=(UNSTABLE, WHAT_TO_DO),
         css=_asset("template/page.css"),
         plotly=_asset("vendor/plotly-basic.min.js"),
         script=_asset("template/table.js") + _asset("template/charts.js"),
@@ -118,8 +120,10 @@ def _option(row: Row, settings: Mapping[str, str], name: str) -> str:
 
 
 def _quantities(rows: Sequence[Row]) -> list[Quantity]:
-    always = [THROUGHPUT, TTFT, TPOT, E2E, ENERGY, PEAK_MEMORY, FLOPS, FLOPS_PER_S, MFU]
-    return [*always, PERPLEXITY] if any(row["scored_tokens"] for row in rows) else always
+    meter = [METER] if any(METER.value(row) is not None for row in rows) else []
+    quality = [PERPLEXITY] if any(row["scored_tokens"] for row in rows) else []
+    energy = [ENERGY, *meter]
+    return [THROUGHPUT, WITHIN_RUN, TTFT, TPOT, E2E, *energy, PEAK_MEMORY, FLOPS, FLOPS_PER_S, MFU, *quality]
 
 
 def _head(rows: Sequence[Row]) -> dict[str, Any]:
@@ -169,7 +173,7 @@ def _figure(figure: Figure, unit: Scale) -> dict[str, Any]:
     if figure.value is None:
         return {"text": _DASH, "unit": "", "glyph": "", "title": figure.reason}
     return {
-        "text": unit.number(figure.value, figure.half_width), "unit": unit.unit,
+        "text": unit.text(figure), "unit": unit.unit,
         "glyph": GLYPHS.get(figure.confidence or "", ""), "title": _provenance(figure),
     }  # fmt: skip
 
@@ -178,7 +182,7 @@ def _cell(figure: Figure, unit: Scale, reasons: Notes, provenances: Notes) -> Ta
     if figure.value is None:
         return TableCell(text=_DASH, note=reasons.number(figure.reason))
     return TableCell(
-        text=unit.number(figure.value, figure.half_width), sort=f"{figure.value:.6g}",
+        text=unit.text(figure), sort=f"{figure.value:.6g}",
         glyph=GLYPHS.get(figure.confidence or "", ""), provenance=provenances.number(_provenance(figure)),
     )  # fmt: skip
 
@@ -188,7 +192,8 @@ def _provenance(figure: Figure) -> str:
     parts = [
         f"method {figure.method}" if figure.method else "",
         f"confidence {figure.confidence}" if figure.confidence else "",
-        f"± is the 95 % interval {figure.basis}" if figure.half_width is not None else "no interval: one repeat",
+        figure.origin,
+        f"{UNSTABLE}: the interval is wider than the figure; {WHAT_TO_DO}" if figure.unstable else "",
     ]
     return "; ".join(part for part in parts if part)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console, ConsoleOptions, OverflowMethod, RenderResult
@@ -13,17 +14,18 @@ from orchestrator import labels
 from orchestrator.report.figures import (
     ENERGY,
     FLOPS,
+    METER,
     PEAK_MEMORY,
     PERPLEXITY,
     THROUGHPUT,
     TTFT,
+    WITHIN_RUN,
     Figure,
     Quantity,
     Row,
-    Scale,
     one_line,
-    scale,
 )
+from orchestrator.report.numbers import TO, UNSTABLE, WHAT_TO_DO, Scale, scale
 
 _QUANTITIES = (THROUGHPUT, TTFT, ENERGY, PEAK_MEMORY, FLOPS)
 _ESSENTIAL = (THROUGHPUT, ENERGY, FLOPS)
@@ -32,7 +34,21 @@ _MODEL_WIDTH = 8
 _SETTING_WIDTH = 24
 _TITLES = {"memory": "Peak", "energy": "Energy"}
 """Shorter than in the page, where there is room."""
+_APART = (
+    (WITHIN_RUN, "time within one run"),
+    (METER, "the energy meters"),
+)
+"""Uncertainties that repeats do not show."""
 _METHODS = {"calflops": "c", "architecture": "a", "parameter_estimate": "p"}
+
+
+class Detail(NamedTuple):
+    """How much of a figure the table spells out."""
+
+    words: bool
+    """Methods in words, else in letters."""
+    bounds: bool
+    """Both ends of an uneven interval, else the share of its longer arm."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +60,32 @@ class ClosingTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Table, legend, then whatever is not a figure: dashes' reasons and failures, a line each."""
         settings = [[_setting(*one) for one in some.items()] for some in labels.varied(self.rows)]
-        table, wide, left_out = self._fitting(console, options, settings)
+        table, detail, left_out = self._fitting(console, options, settings)
         yield table
         overflow: OverflowMethod = "crop" if options.ascii_only else "ellipsis"  # the ellipsis is no ASCII
+        for line in [*_legend(detail), *_uncertainties(self.rows)]:
+            yield Text(_plain(line, ascii_only=options.ascii_only))
         notes = [*_dashes(self.rows), *_failures(self.rows, settings), *_mixed(self.rows)]
-        for line in [*_legend(wide=wide), *left_out, *notes]:
+        for line in [*left_out, *notes]:
             yield Text(_plain(line, ascii_only=options.ascii_only), no_wrap=True, overflow=overflow)
 
     def _fitting(
         self, console: Console, options: ConsoleOptions, settings: Sequence[Sequence[str]]
-    ) -> tuple[Table, bool, list[str]]:
-        """The fullest table that the console has room for: methods in words, in letters, or the essential figures."""
+    ) -> tuple[Table, Detail, list[str]]:
+        """The fullest table that the console has room for; at least the essential figures, as short as they can be."""
         every = (*_QUANTITIES, PERPLEXITY) if any(row["scored_tokens"] for row in self.rows) else _QUANTITIES
-        for quantities, wide in ((every, True), (every, False), (_QUANTITIES, False)):
-            table = _table(self.rows, settings, quantities, wide=wide, ascii_only=options.ascii_only)
+        full, letters, short = (Detail(words=True, bounds=True), Detail(False, True), Detail(False, False))
+        for quantities, detail in ((every, full), (every, letters), (every, short), (_QUANTITIES, short)):
+            table = _table(self.rows, settings, quantities, detail, ascii_only=options.ascii_only)
             if _width(table, console) <= options.max_width:
-                return table, wide, []
+                return table, detail, []
         left_out = [f"Left out for want of room, {options.max_width} columns: TTFT and peak memory."]
-        table = _table(self.rows, settings, _ESSENTIAL, wide=False, ascii_only=options.ascii_only)
+        table = _table(self.rows, settings, _ESSENTIAL, short, ascii_only=options.ascii_only)
         if _width(table, console) > options.max_width and any(settings):
             none: list[list[str]] = [[] for _ in self.rows]
-            table = _table(self.rows, none, _ESSENTIAL, wide=False, ascii_only=options.ascii_only)
+            table = _table(self.rows, none, _ESSENTIAL, short, ascii_only=options.ascii_only)
             left_out.append("Left out too: other settings, which tell some of these rows apart.")
-        return table, False, left_out
+        return table, short, left_out
 
 
 def _width(table: Table, console: Console) -> int:
@@ -82,11 +101,11 @@ def _table(
     rows: Sequence[Row],
     settings: Sequence[Sequence[str]],
     quantities: Sequence[Quantity],
+    detail: Detail,
     *,
-    wide: bool,
     ascii_only: bool,
 ) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if detail.words else 0))
     table.add_column("model")
     titles = ["precision", "batch", "in/out", *(["other settings"] if any(settings) else []), "status"]
     for title in titles:
@@ -97,7 +116,7 @@ def _table(
         table.add_column(_plain(heading, ascii_only=ascii_only), justify="right", no_wrap=True)
     for row, others in zip(rows, settings, strict=True):
         style = {"ok": "", "skipped": "dim"}.get(row["status"], "red")
-        cells = [_plain(_shown(q, row, scales[q.key], wide=wide), ascii_only=ascii_only) for q in quantities]
+        cells = [_plain(_shown(q, row, scales[q.key], detail), ascii_only=ascii_only) for q in quantities]
         asked = [row["precision"], str(row["batch_size"]), f"{row['input_tokens']}/{row['output_tokens']}"]
         asked += ["\n".join(others)] if any(settings) else []
         # Text, not str: a model's name is foreign, and brackets in it are no markup
@@ -112,28 +131,40 @@ def _setting(name: str, value: str) -> str:
     return text if len(text) <= _SETTING_WIDTH else text[: _SETTING_WIDTH - 2] + ".."
 
 
-def _shown(quantity: Quantity, row: Row, unit: Scale, *, wide: bool) -> str:
+def _shown(quantity: Quantity, row: Row, unit: Scale, detail: Detail) -> str:
     figure = quantity.of(row)
     if figure.value is None:
         return "-"
-    text = unit.number(figure.value, figure.half_width)
-    return f"{text} {_mark(figure, wide=wide)}".rstrip() if quantity in (ENERGY, FLOPS) else text
+    text = unit.text(figure, bounds=detail.bounds)
+    return f"{text} {_mark(figure, words=detail.words)}".rstrip() if quantity in (ENERGY, FLOPS) else text
 
 
-def _mark(figure: Figure, *, wide: bool) -> str:
+def _mark(figure: Figure, *, words: bool) -> str:
     """Method and confidence: `calflops high`, or in a narrow table `cH`; of energy, the confidence alone."""
     confidence = figure.confidence or "ungraded"
-    if wide:
+    if words:
         method = {"parameter_estimate": "2xparams"}.get(figure.method or "", figure.method or "")
         return f"{method} {confidence}"
     return _METHODS.get(figure.method or "", "") + confidence[0].upper()
 
 
-def _legend(*, wide: bool) -> Iterator[str]:
-    yield "± is the half width of a 95 % interval; no ±: one generation, or no spread."
-    if not wide:
+def _legend(detail: Detail) -> Iterator[str]:
+    uneven = f"[low{TO}high] where it is uneven" if detail.bounds else "in % its longer arm"
+    yield f"± is a 95 % interval over the repeats, {uneven}; none with one repeat."
+    if not detail.words:
         yield "FLOPs by c calflops, a architecture, p 2 x parameters x tokens."
         yield "Confidence of FLOPs and energy: H high, M medium, L low, U ungraded."
+
+
+def _uncertainties(rows: Sequence[Row]) -> Iterator[str]:
+    """What else a reader must know of how certain the figures are: only what holds for one of these rows."""
+    if any(quantity.of(row).unstable for quantity in _QUANTITIES for row in rows):
+        yield f"{UNSTABLE}: the interval is wider than the figure; {WHAT_TO_DO}."
+    widest = [(name, max((quantity.value(row) or 0.0 for row in rows), default=0.0)) for quantity, name in _APART]
+    if any(share for _, share in widest):
+        yield f"Apart from it: {', '.join(f'{name} up to ± {100 * share:.1f} %' for name, share in widest if share)}."
+    if any(row["memory_method"] == "process_rss" for row in rows):
+        yield "Peak on a CPU is the high-water mark of the process, which holds what earlier runs left too."
 
 
 def _dashes(rows: Sequence[Row]) -> Iterator[str]:
@@ -171,4 +202,8 @@ def _cells(count: int) -> str:
 
 def _plain(text: str, *, ascii_only: bool) -> str:
     """A log that is not UTF-8 shows ± as a question mark, or stops the program."""
-    return text.replace("±", "+-").replace("µ", "u").encode("ascii", "replace").decode() if ascii_only else text
+    return (
+        text.replace("±", "+-").replace(TO, "-").replace("µ", "u").encode("ascii", "replace").decode()
+        if ascii_only
+        else text
+    )

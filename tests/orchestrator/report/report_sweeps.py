@@ -1,5 +1,6 @@
 """Sweeps to report on, made through the records and written as real Parquet."""
 
+import math
 import random
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.columns import table
 from orchestrator.results import AggregatedResult, CellSettings, Spread, Statistics, SweepInfo
+from orchestrator.statistics import spread
 from workers.records import (
     ComputeMetrics,
     Distribution,
@@ -118,10 +120,10 @@ def measured(
         energy_per_output_token_uncertainty_j=None if joules is None else joules * 0.03,
         precision_metadata=PrecisionMetadata(weights="bf16", activations="bf16", compute="bf16"),
         statistics=Statistics(
-            output_tokens_per_s_over_repeats=_spread(rate), ttft_s_over_repeats=_spread(step_s * 2),
-            tpot_s_over_repeats=_spread(step_s * 1.02), e2e_s_over_repeats=_spread(step_s * 34),
-            energy_per_output_token_j_over_repeats=Spread() if joules is None else _spread(joules),
-            peak_memory_mb_over_repeats=_spread(peak, 0.0),
+            output_tokens_per_s_over_repeats=repeated(rate), ttft_s_over_repeats=repeated(step_s * 2),
+            tpot_s_over_repeats=repeated(step_s * 1.02), e2e_s_over_repeats=repeated(step_s * 34),
+            energy_per_output_token_j_over_repeats=Spread() if joules is None else repeated(joules),
+            peak_memory_mb_over_repeats=spread([peak] * 5),
         ),
         environment=Environment(
             host="gpu-3" if gpu else "laptop", device="cuda" if gpu else "cpu",
@@ -134,6 +136,14 @@ def measured(
     )  # fmt: skip
 
 
+def noisy(result: AggregatedResult, share: float, repeats: int = 5) -> AggregatedResult:
+    """The same figures with wider intervals, as `repeated` makes them."""
+    spreads = {
+        name: repeated(found.mean, share, repeats) for name, found in result.statistics if found.mean is not None
+    }
+    return result.model_copy(update={"statistics": Statistics(**spreads)})
+
+
 def write(results: list[AggregatedResult], folder: Path) -> Path:
     """`results.parquet`, as a sweep leaves it."""
     pq.write_table(table(AggregatedResult, results), folder / "results.parquet")
@@ -144,6 +154,10 @@ def _distribution(mean: float) -> Distribution:
     return Distribution(mean_s=mean, p50_s=mean * 0.98, p90_s=mean * 1.1, p99_s=mean * 1.45)
 
 
-def _spread(mean: float, share: float = 0.02) -> Spread:
-    half = share * mean
-    return Spread(mean=mean, std=half, ci95_low=mean - half, ci95_high=mean + half, n=5)
+def repeated(mean: float, share: float = 0.02, repeats: int = 5) -> Spread:
+    """Repeats whose geometric mean is `mean`, and whose interval reaches from `mean / (1 + share)` to its inverse."""
+    if repeats < 2:
+        return spread([mean])
+    wide = spread([1 / math.e, *[1.0] * (repeats - 2), math.e])
+    power = math.log1p(share) / math.log(wide.ci95_high)
+    return spread([mean * math.exp(-power), *[mean] * (repeats - 2), mean * math.exp(power)])

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from orchestrator.columns import table
 from orchestrator.report import answers
-from orchestrator.results import AggregatedResult, Spread, Statistics
+from orchestrator.results import AggregatedResult, Statistics
 
 _COORDINATE = st.integers(1, 12).map(float)
 
@@ -48,10 +48,27 @@ def test_an_overlap_with_another_precision_is_said_and_a_clear_win_has_no_rival(
 
 def test_without_an_interval_no_difference_is_claimed() -> None:
     rows = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 50.0, 3.0)])
-    rows[1] |= {"time_uncertainty": None, "output_tokens_per_s_over_repeats_ci95_low": None}
+    rows[1] |= {"output_tokens_per_s_over_repeats_ci95_low": None}
     best = answers.fastest(rows, range(2))
     assert best is not None
     assert (best.rival, best.doubt) == (1, "there is no interval for both")
+
+
+def test_what_the_meters_may_err_by_is_no_win() -> None:
+    """Repeats say nothing of an error that they share: five of them agree to 0.1 %, the meters to 3 %."""
+    rows = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 100.0, 3.0)])
+    for row, joules in zip(rows, (0.30, 0.31), strict=True):
+        spread = sweeps.repeated(joules, 0.001)
+        row |= {f"energy_per_output_token_j_over_repeats_{name}": value for name, value in spread}
+        row["energy_per_output_token_uncertainty_j"] = 0.03 * joules
+    best = answers.cheapest(rows, range(2))
+    assert best is not None
+    assert (best.index, best.rival, best.doubt) == (0, 1, "the meters are not certain enough")
+    for row in rows:
+        row["energy_per_output_token_uncertainty_j"] = 0.001
+    best = answers.cheapest(rows, range(2))
+    assert best is not None
+    assert best.rival is None
 
 
 def test_without_joules_nothing_is_cheapest() -> None:
@@ -64,10 +81,10 @@ def _rows(results: list[AggregatedResult]) -> list[dict]:
 
 
 def _cell(precision: str, rate: float, half: float) -> AggregatedResult:
-    """A measured cell whose throughput is `rate` ± `half` tokens/s over five repeats."""
+    """A measured cell whose throughput is about `rate` ± `half` tokens/s over five repeats."""
     found = next(r for r in sweeps.gpu_sweep(models=1) if r.cell.precision == precision)
     assert found.inference_metrics is not None
-    spread = Spread(mean=rate, std=half, ci95_low=rate - half, ci95_high=rate + half, n=5)
+    spread = sweeps.repeated(rate, half / rate)
     return found.model_copy(
         update={
             "inference_metrics": found.inference_metrics.model_copy(update={"output_tokens_per_s": rate}),

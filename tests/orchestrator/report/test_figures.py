@@ -8,6 +8,7 @@ from orchestrator.results import AggregatedResult
 ROWS = table(AggregatedResult, sweeps.gpu_sweep()).to_pylist()
 CPU_ROWS = table(AggregatedResult, sweeps.cpu_sweep()).to_pylist()
 QUANTITIES = [value for value in vars(figures).values() if isinstance(value, figures.Quantity)]
+WITH_INTERVAL = [quantity for quantity in QUANTITIES if quantity.spread]
 
 
 @pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.key)
@@ -22,42 +23,61 @@ def test_a_failed_cell_gives_its_error_as_the_reason() -> None:
     assert figures.ENERGY.of(row).reason == "oom: OutOfMemoryError: CUDA out of memory. Tried to allocate 24.00 GiB"
 
 
-def test_of_meter_and_repeats_the_wider_interval_stands() -> None:
-    row = dict(ROWS[0])
-    joules = row["energy_per_output_token_j"]
-    wide, narrow = (
-        figures.ENERGY.of(row),
-        figures.ENERGY.of({**row, "energy_per_output_token_uncertainty_j": 0.001 * joules}),
+@pytest.mark.parametrize("quantity", WITH_INTERVAL, ids=lambda quantity: quantity.key)
+def test_an_interval_is_around_the_figure_that_it_stands_beside(quantity: figures.Quantity) -> None:
+    row = ROWS[0]
+    figure = quantity.of(row)
+    assert figure.value == row[f"{quantity.spread}_over_repeats_mean"]
+    assert (figure.low, figure.high) == tuple(
+        row[f"{quantity.spread}_over_repeats_ci95_{end}"] for end in ("low", "high")
     )
-    assert (wide.basis, wide.half_width) == ("from the meters", pytest.approx(0.03 * joules))
-    assert (narrow.basis, narrow.half_width) == ("over 5 repeats", pytest.approx(0.02 * joules))
+    assert figure.low < figure.value < figure.high
+
+
+def test_results_of_an_older_version_show_the_centre_of_their_interval_too() -> None:
+    """There, the figure's own column was the ratio of totals, and the interval that of the arithmetic mean."""
+    row = ROWS[0] | {
+        "output_tokens_per_s": 331.0, "output_tokens_per_s_over_repeats_mean": 353.7,
+        "output_tokens_per_s_over_repeats_ci95_low": 265.7, "output_tokens_per_s_over_repeats_ci95_high": 441.7,
+    }  # fmt: skip
+    assert figures.THROUGHPUT.of(row).value == 353.7
+
+
+def test_what_a_run_and_its_meter_know_of_themselves_widens_no_interval() -> None:
+    wild = ROWS[0] | {"time_uncertainty": 6.5, "energy_per_output_token_uncertainty_j": 9.0}
+    for quantity in (figures.THROUGHPUT, figures.ENERGY):
+        calm, still = quantity.of(ROWS[0]), quantity.of(wild)
+        assert (still.value, still.low, still.high) == (calm.value, calm.low, calm.high)
+    assert figures.WITHIN_RUN.of(wild).value == 6.5
+    assert figures.METER.of(ROWS[0]).value == pytest.approx(0.03)
+
+
+def test_one_repeat_has_a_figure_and_no_interval() -> None:
+    one = {f"output_tokens_per_s_over_repeats_{name}": value for name, value in sweeps.repeated(42.0, 0.1, 1)}
+    figure = figures.THROUGHPUT.of(ROWS[0] | one)
+    assert (figure.value, figure.low, figure.high, figure.unstable) == (42.0, None, None, False)
+    assert figure.origin == "no interval: one repeat"
+
+
+def test_an_interval_wider_than_its_figure_is_unstable() -> None:
+    def throughput(share: float) -> figures.Figure:
+        spread = sweeps.repeated(43.0, share)
+        return figures.THROUGHPUT.of(
+            ROWS[0] | {f"output_tokens_per_s_over_repeats_{name}": value for name, value in spread}
+        )
+
+    assert throughput(1.0).unstable  # 21.5 to 86
+    assert not throughput(0.5).unstable  # 28.7 to 64.5
+
+
+def test_peak_memory_has_no_interval_and_on_a_cpu_says_whose_it_is() -> None:
+    for row, whose in ((CPU_ROWS[0], "high-water mark of the whole process"), (ROWS[0], "the highest of all ranks")):
+        figure = figures.PEAK_MEMORY.of(row)
+        assert (figure.value, figure.low, figure.high) == (row["peak_memory_mb"], None, None)
+        assert figure.origin.startswith(whose)
 
 
 def test_energy_carries_its_method_and_confidence() -> None:
     figure = figures.ENERGY.of(ROWS[0])
     assert figure.method == "nvml_counter"
     assert figure.confidence == ROWS[0]["energy_confidence"]
-
-
-@pytest.mark.parametrize(
-    ("value", "half_width", "shown"),
-    [
-        (12.3456, 0.251, "12.35 ± 0.25"),
-        (12.3456, 0.551, "12.3 ± 0.6"),
-        (1234.5, 24.1, "1,234 ± 24"),
-        (0.044219, 0.00132, "0.0442 ± 0.0013"),
-        (12.3456, None, "12.3"),
-        (4115.2, None, "4,115"),
-        (0.000318, None, "0.000318"),
-        (0.0, None, "0"),
-    ],
-)
-def test_the_uncertainty_decides_how_many_digits_are_shown(value: float, half_width: float | None, shown: str) -> None:
-    assert figures.with_width(value, half_width) == shown
-
-
-def test_a_column_has_one_unit_that_fits_its_middle_figure() -> None:
-    assert figures.scale(figures.TTFT, ROWS).unit == "ms"
-    assert figures.scale(figures.FLOPS, ROWS).unit == "TFLOP"
-    assert figures.scale(figures.THROUGHPUT, ROWS).unit == "tokens/s"
-    assert figures.scale(figures.ENERGY, CPU_ROWS).unit == "J/token", "no figure: the plain unit"

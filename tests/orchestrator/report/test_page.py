@@ -43,16 +43,24 @@ def test_energy_and_throughput_have_error_bars_both_ways_of_their_mark(open_repo
     assert left < x < right
 
 
-def test_an_interval_wider_than_its_figure_is_drawn_down_to_zero(open_report: Open) -> None:
-    def noisy(result: AggregatedResult) -> AggregatedResult:
-        metrics = result.inference_metrics
-        assert metrics is not None
-        return result.model_copy(update={"inference_metrics": metrics.model_copy(update={"time_uncertainty": 3.0})})
-
-    opened = open_report([noisy(result) for result in sweeps.cpu_sweep()])
+def test_an_interval_wider_than_its_figure_is_unstable_and_does_not_flatten_the_chart(open_report: Open) -> None:
+    opened = open_report([sweeps.noisy(result, 1e6) for result in sweeps.cpu_sweep()])
     assert opened.marks("tradeoff") == 8
-    low = opened.page.evaluate("document.querySelector('[data-chart=tradeoff]').layout.xaxis.range[0]")
+    low, high = opened.page.evaluate("document.querySelector('[data-chart=tradeoff]').layout.xaxis.range")
+    fastest = max(result.inference_metrics.output_tokens_per_s for result in sweeps.cpu_sweep())
     assert low > -20_000, "no throughput is negative; plotly leaves a margin of a twentieth"
+    assert high < 2.5 * fastest
+    assert all(text.endswith(" unstable") for text in opened.column("Throughput"))
+    cell = opened.page.locator("#cells tbody tr").first.locator("td.n").nth(3)
+    cell.hover()
+    assert "unstable: the interval is wider than the figure; more repeats" in (cell.get_attribute("title") or "")
+
+
+def test_what_a_run_and_its_meter_know_of_themselves_has_columns_of_its_own(open_report: Open) -> None:
+    opened = open_report(sweeps.gpu_sweep(models=1))
+    for title, share in (("Within a run", "1.00"), ("Energy meter", "3.00")):
+        assert {text for text in opened.column(title) if not text.startswith(DASH)} == {share}
+    assert not [text for text in opened.column("Peak memory") if "±" in text]
 
 
 def test_the_filling_of_a_mark_tells_its_confidence(open_report: Open) -> None:
@@ -67,7 +75,7 @@ def test_the_filling_of_a_mark_tells_its_confidence(open_report: Open) -> None:
             const row = mark.__data__.data;
             const filled = mark.style.fillOpacity !== "0" && mark.style.fill !== "none";
             return [filled, mark.getAttribute("d").split("M").length - 1, row];
-          }).map(([filled, strokes, row]) => [filled, strokes, provenance(rows[row].cells[12])]);
+          }).map(([filled, strokes, row]) => [filled, strokes, provenance(rows[row].cells[14])]);
         }"""
     )
     looks = {grade: {(filled, strokes > 1) for filled, strokes, how in seen if f"confidence {grade}" in how}

@@ -11,9 +11,10 @@ from orchestrator.results import AggregatedResult
 LONG = sweeps.failed(model="meta-llama/Meta-Llama-3.1-70B-Instruct", precision="int8-torchao", batch=128, prompt=2048)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.4, 3.0])
 @pytest.mark.parametrize("width", [80, 100, 160])
-def test_each_cell_is_one_line_with_every_figure_whole(width: int) -> None:
-    results = [*sweeps.gpu_sweep(models=1), LONG]
+def test_each_cell_is_one_line_with_every_figure_whole(width: int, share: float) -> None:
+    results = [*(sweeps.noisy(result, share) for result in sweeps.gpu_sweep(models=1)), LONG]
     text = _printed(results, width)
     assert max(map(len, text.splitlines())) <= width
     lines = [line for line in text.splitlines() if " ok " in line or " oom " in line]
@@ -51,6 +52,31 @@ def test_rows_that_only_other_settings_tell_apart_show_them() -> None:
 def test_flops_carry_method_and_confidence() -> None:
     assert "architecture medium" in _printed(sweeps.gpu_sweep(models=1), 160)
     assert " aM" in _printed(sweeps.gpu_sweep(models=1), 100)
+
+
+def test_what_the_repeats_do_not_show_stands_apart_once() -> None:
+    text = _printed(sweeps.gpu_sweep(models=1), 100)
+    assert "Apart from it: time within one run up to ± 1.0 %, the energy meters up to ± 3.0 %." in text
+    assert "energy meters" not in _printed(sweeps.cpu_sweep(), 100)
+    assert "high-water mark" not in text
+
+
+def test_an_unstable_figure_says_so_and_what_to_do() -> None:
+    text = _printed([sweeps.noisy(result, 3.0) for result in sweeps.cpu_sweep()], 160)
+    assert sum(" unstable " in line for line in text.splitlines() if " ok " in line) == 8
+    assert "unstable: the interval is wider than the figure; more repeats, a longer window or a quiet machine" in text
+    assert "unstable" not in _printed(sweeps.cpu_sweep(), 160)
+
+
+def test_the_peak_of_a_cpu_process_is_no_more_exact_than_it_is() -> None:
+    """What ran in the process before moves it by more than its repeats differ."""
+    (result,) = sweeps.cpu_sweep()[:1]
+    compute = result.compute_metrics.model_copy(update={"peak_memory_mb": 551.662})
+    peaks = sweeps.spread([551.650, 551.662])
+    statistics = result.statistics.model_copy(update={"peak_memory_mb_over_repeats": peaks})
+    text = _printed([result.model_copy(update={"compute_metrics": compute, "statistics": statistics})], 160)
+    assert " 552 " in text
+    assert "Peak on a CPU is the high-water mark of the process" in text
 
 
 def test_missing_energy_is_a_dash_and_its_reason_stands_once() -> None:
