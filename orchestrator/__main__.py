@@ -5,6 +5,7 @@ could not be kept; 130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
+import datetime as dt
 import difflib
 import shlex
 import sys
@@ -59,8 +60,9 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable
     # A log has no width of its own, and rich would take it for 80 columns.
     console = Console(width=None if sys.stdout.isatty() else _LOG_COLUMNS)
     try:
+        loaded = config.load(path)
         finished = sweep.run(
-            config.load(path),
+            loaded,
             folder=path.parent,
             console=console,
             fresh=fresh,
@@ -72,7 +74,8 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable
     except StoreError as error:
         return _stop(str(error), 3)
     except Interrupted as interrupted:
-        return _stop(f"stopped; to go on: {_command(path, retry_failed=retry_failed)}", interrupted.exit_code)
+        command = _command(path, loaded.out_date, retry_failed=retry_failed)
+        return _stop(f"stopped; to go on: {command}", interrupted.exit_code)
     console.print(report.table(finished.shown))
     if finished.cells > len(finished.shown):
         console.print(f"... and {finished.cells - len(finished.shown)} more cells")
@@ -95,8 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(path: Path, *, retry_failed: bool) -> str:
-    return f"python -m orchestrator {shlex.quote(str(path))}{' --retry-failed' if retry_failed else ''}"
+def _command(path: Path, out_date: dt.date | None, *, retry_failed: bool) -> str:
+    """The command that goes on, whenever it is given: also after midnight."""
+    date = f"JOULEGRID_DATE={out_date} " if out_date else ""
+    return f"{date}python -m orchestrator {shlex.quote(str(path))}{' --retry-failed' if retry_failed else ''}"
 
 
 def _stop(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from orchestrator.config._yaml import read
 from workers.records import ModelSpec, Quality, TextPrompts, digest
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+DATE = "JOULEGRID_DATE"
+"""Environment variable with the date that `{date}` in `out` stands for, as 2026-01-31; without it, today's."""
 
 
 def load(path: Path, *, today: dt.date | None = None) -> SweepConfig:
@@ -59,7 +63,7 @@ def _checked(data: Any, origin: Origin, folder: Path, today: dt.date | None) -> 
         sweep = SweepFile.model_validate_json(plain, strict=True)
     except ValidationError as error:
         raise SweepError(problems(error, data, SweepFile.model_json_schema()), origin) from error
-    return _Resolver(sweep, origin, folder).resolved(today or dt.datetime.now().astimezone().date())
+    return _Resolver(sweep, origin, folder).resolved(today)
 
 
 class _Resolver:
@@ -69,8 +73,9 @@ class _Resolver:
         self.sweep, self.origin, self.folder = sweep, origin, folder
         self.problems: list[Problem] = []
 
-    def resolved(self, today: dt.date) -> SweepConfig:
+    def resolved(self, today: dt.date | None) -> SweepConfig:
         sweep = self.sweep
+        date = today or self.date()
         specs = self.models()
         prompts, prompt_texts = self.prompts()
         quality, quality_text = self.quality()
@@ -80,7 +85,8 @@ class _Resolver:
         pieces += [part.model_dump(mode="json") for part in (*specs, prompts, quality) if part is not None]
         return SweepConfig(
             **{name: getattr(sweep, name) for name in SweepFile.model_fields if name != "out"},
-            out=sweep.out.format(name=sweep.name, date=today.isoformat()),
+            out=sweep.out.format(name=sweep.name, date=date.isoformat()),
+            out_date=date if "{date}" in sweep.out else None,
             specs=specs,
             text_prompts=prompts,
             prompt_texts=prompt_texts,
@@ -89,6 +95,16 @@ class _Resolver:
             sweep_hash=digest(pieces),
             origin=self.origin,
         )
+
+    def date(self) -> dt.date:
+        today, said = dt.datetime.now().astimezone().date(), os.environ.get(DATE)
+        if not said or "{date}" not in self.sweep.out:
+            return today
+        try:
+            return dt.datetime.strptime(said, "%Y-%m-%d").date()  # noqa: DTZ007 - a date has no zone
+        except ValueError:
+            self.problems.append(Problem(("out",), f"{DATE}={said!r:.60} is not a date, as {today}"))
+            return today
 
     def models(self) -> tuple[ModelSpec, ...]:
         specs = [self.model(entry, index) for index, entry in enumerate(self.sweep.models)]

@@ -226,7 +226,8 @@ class SweepFile(Record):
     placement: Placement = Placement()
     """Where processes go."""
     out: Annotated[str, Field(min_length=1)] = "results/{name}"
-    """Folder or URL of the results; `{name}` and `{date}` are filled in. A relative one begins where one stands."""
+    """Folder or URL of the results; `{name}` and `{date}` are filled in: today, or the environment's `JOULEGRID_DATE`,
+    so that what is started again after midnight goes on there. A relative one begins where one stands."""
 
     @field_validator("out")
     @classmethod
@@ -341,6 +342,8 @@ class SweepConfig(SweepFile):
     """The text of `quality.text`."""
     sweep_hash: str
     """16 hex digits over everything that bears on the figures: all but `out`, with the files' contents."""
+    out_date: dt.date | None = Field(default=None, exclude=True)
+    """The date in `out`; null where it has none."""
     origin: Origin = Field(default=Origin(), repr=False, exclude=True)
     """The file, for errors that are found later."""
 

@@ -102,6 +102,17 @@ def test_out_takes_name_and_date() -> None:
     assert sweep().out == "results/try"
 
 
+def test_the_environment_sets_the_date_for_a_sweep_that_goes_on_after_midnight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOULEGRID_DATE", "2026-01-30")
+    dated = sweep(out="nights/{date}")
+    assert (dated.out, dated.out_date) == ("nights/2026-01-30", dt.date(2026, 1, 30))
+    assert dated.sweep_hash == sweep(out="elsewhere").sweep_hash
+    monkeypatch.setenv("JOULEGRID_DATE", "yesterday")
+    with pytest.raises(config.SweepError, match=r"^sweep: out: JOULEGRID_DATE='yesterday' is not a date, as 20\d\d-"):
+        sweep(out="nights/{date}")
+    assert sweep(out="elsewhere").out_date is None
+
+
 def test_texts_are_read_beside_the_sweep_file_and_known_by_their_digest(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"q": "one"}\n{"q": "two"}\n')
     (tmp_path / "q.txt").write_text("A text.\n\nOf two paragraphs.\n")
