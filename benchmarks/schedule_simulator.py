@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from orchestrator.backlog import Backlog, Kind
+from orchestrator.backlog import Backlog, Forecast, Kind
 from orchestrator.schedule.cluster import Cluster, Node
 from workers.records import Cell, ModelSpec, Run
 
 TARGET = 1.05
 REPEATED_TARGET = 0.03
+ROUNDS_TARGET = 1.06
+"""Rounds of short runs cost a little: the last round begins late, and models are loaded again."""
 HOUR_S = 3600.0
 
 
@@ -58,7 +60,9 @@ class Report:
         return self.repeated_s / self.worked_s
 
 
-def heavy_tailed(cells: int, *, mean_s: float, longest_s: float, gang_share: float = 0.0, seed: int = 0) -> Made:
+def heavy_tailed(
+    cells: int, *, mean_s: float, longest_s: float, gang_share: float = 0.0, repeats: int = 1, seed: int = 0
+) -> Made:
     """Runs of 20 models with Pareto times (shape 1.5: the variance is infinite) up to `longest_s`, predicted +-30 %.
 
     Args:
@@ -66,26 +70,29 @@ def heavy_tailed(cells: int, *, mean_s: float, longest_s: float, gang_share: flo
         mean_s: Mean before the cut. Unit: s.
         longest_s: The sweep's time-out. Unit: s.
         gang_share: Share of the runs that take 4 GPUs.
+        repeats: Of each cell.
         seed: The same seed makes the same runs.
     """
     draw = random.Random(seed)
     models = [ModelSpec(name=f"m{index}", source=f"org/m{index}") for index in range(20)]
-    runs = [
-        Run(
-            cell=Cell(
-                model=models[index % 20],
-                precision="bf16",
-                input_tokens=index + 1,
-                batch_size=4,
-                processes=4 if draw.random() < gang_share else 1,
-            ),
-            repeat=0,
+    grid = [
+        Cell(
+            model=models[index % 20],
+            precision="bf16",
+            input_tokens=index + 1,
+            batch_size=4,
+            processes=4 if draw.random() < gang_share else 1,
         )
         for index in range(cells)
     ]
-    actual_s = {run.key: min(longest_s, draw.paretovariate(1.5) * mean_s / 3) for run in runs}
-    predicted_s = {key: taken * draw.lognormvariate(0.0, 0.3) for key, taken in actual_s.items()}
-    return Made(runs=runs, actual_s=actual_s, predicted_s=predicted_s)
+    taken_s = {cell.cell_id: min(longest_s, draw.paretovariate(1.5) * mean_s / 3) for cell in grid}
+    believed_s = {cell_id: taken * draw.lognormvariate(0.0, 0.3) for cell_id, taken in taken_s.items()}
+    runs = [Run(cell=cell, repeat=repeat) for repeat in range(repeats) for cell in grid]
+    return Made(
+        runs=runs,
+        actual_s={run.key: taken_s[run.cell.cell_id] for run in runs},
+        predicted_s={run.key: believed_s[run.cell.cell_id] for run in runs},
+    )
 
 
 @dataclass(eq=False)
@@ -127,7 +134,7 @@ class Simulation:
         self._cluster.nodes = {node.id: node for node in nodes}
         self._backlog = Backlog(made.runs, keep_order=False)
         for model in dict.fromkeys(run.cell.model_key for run in made.runs):
-            self._backlog.release(model, lambda run: made.predicted_s[run.key])
+            self._backlog.release(model, self._forecast)
         self._workers: set[_Worker] = set()
         self._events: list[tuple[float, int, _Worker | Node]] = []
         self._order = count()
@@ -148,6 +155,9 @@ class Simulation:
             elif what in self._workers:
                 self._finish(what)
         return self.report
+
+    def _forecast(self, run: Run) -> Forecast:
+        return Forecast(self._made.predicted_s[run.key], self._load_s)
 
     def _at(self, time_s: float, what: "_Worker | Node") -> None:
         heapq.heappush(self._events, (time_s, next(self._order), what))
@@ -192,7 +202,7 @@ class Simulation:
                 lost_s = (self._now_s - worker.began_s) * worker.kind.processes
                 self.report.worked_s += lost_s
                 self.report.repeated_s += lost_s
-                self._backlog.put(worker.run, self._made.predicted_s[worker.run.key])
+                self._backlog.put(worker.run, self._forecast(worker.run))
         self._open()
 
     def _close(self, worker: _Worker) -> None:
@@ -210,6 +220,7 @@ def main() -> None:
         "short runs (1 min)": heavy_tailed(arguments.cells, mean_s=60, longest_s=600),
         "long runs (10 min)": heavy_tailed(arguments.cells, mean_s=600, longest_s=5400),
         "one run outlasts all": heavy_tailed(arguments.cells, mean_s=600, longest_s=36_000),
+        "five repeats (1 min)": heavy_tailed(arguments.cells // 5, mean_s=60, longest_s=600, repeats=5),
         "a tenth on 4 GPUs": heavy_tailed(arguments.cells, mean_s=600, longest_s=5400, gang_share=0.1),
     }
     for name, made in minutes.items():
@@ -217,8 +228,9 @@ def main() -> None:
         plain = Simulation(made, gpus=arguments.gpus, keep_models=False).run()
         assert sorted(report.done) == sorted(run.key for run in made.runs)
         saved = 1 - report.loads / plain.loads
+        target = ROUNDS_TARGET if name.startswith("five repeats") else TARGET
         print(
-            f"{name}: {report.makespan_s / 60:.0f} min, {report.over_bound:.3f} of the lower bound (at most {TARGET}); "
+            f"{name}: {report.makespan_s / 60:.0f} min, {report.over_bound:.3f} of the lower bound (at most {target}); "
             f"{report.loads} loads, {saved:.0%} fewer than longest-first alone ({plain.over_bound:.3f})"
         )
     made = heavy_tailed(arguments.cells, mean_s=3600, longest_s=14_400)

@@ -54,10 +54,10 @@ def expand(sweep: SweepConfig) -> list[Cell]:
 
 
 def runs(cells: Sequence[Cell], sweep: SweepConfig) -> list[Run]:
-    """Every run of the cells in the sweep's order. `longest_first` goes by `work`, repeats of a cell side by side."""
+    """Every run of the cells in the sweep's order: by rounds, the longest first by `work`, unless it asks otherwise."""
     if sweep.order == "longest_first":
         cells = sorted(cells, key=work, reverse=True)
-    if sweep.order == "interleaved":
+    if sweep.order in {"longest_first", "interleaved"}:
         return [Run(cell=cell, repeat=repeat) for repeat in range(sweep.repeats) for cell in cells]
     ordered = [Run(cell=cell, repeat=repeat) for cell in cells for repeat in range(sweep.repeats)]
     if isinstance(sweep.order, Shuffled):

@@ -1,10 +1,13 @@
 """How long a run will take, roughly: a roofline over its cost on paper. Only the order of runs depends on it."""
 
+import math
+
 from workers.records import Cell, InferenceCost
 
 # A round card: what counts is which run is longer, not how long either is.
 _FLOP_PER_S = 1e14
 _BYTES_PER_S = 1e12
+_LOADED_BYTES_PER_S = 1e9
 _PASS_S = 1e-2
 """Least time of one pass: small models wait for launches, not for arithmetic. Unit: s."""
 
@@ -26,3 +29,8 @@ def _generation_s(cell: Cell, cost: InferenceCost | None) -> float:
         return cell.output_tokens * _PASS_S
     read_s = (cost.weight_memory_mb + (cost.kv_cache_mb or 0.0)) * 1e6 / _BYTES_PER_S / cell.tensor_parallel
     return cost.flops.value / _FLOP_PER_S / cell.tensor_parallel + cell.output_tokens * max(read_s, _PASS_S)
+
+
+def predicted_load_s(cost: InferenceCost | None) -> float:
+    """Predicted time of loading the model; infinite where its size is not known. Unit: s."""
+    return math.inf if cost is None else cost.weight_memory_mb * 1e6 / _LOADED_BYTES_PER_S

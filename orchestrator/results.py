@@ -80,6 +80,8 @@ class Spread(Record):
     """Upper end of the mean's 95 % confidence interval (Student t of the logarithms); null where `log_std` is."""
     n: NonNegativeInt = 0
     """Repeats that have the figure."""
+    values: tuple[float | None, ...] = ()
+    """Of each repeat that is ok, in the order of `repeat_started_unix_s`; null where one lacks the figure."""
 
 
 class Statistics(Record):
@@ -135,6 +137,8 @@ class AggregatedResult(Record):
     """Repeats that the sweep asks for."""
     repeats_ok: NonNegativeInt
     """Repeats that have figures."""
+    repeat_started_unix_s: tuple[NonNegativeFloat, ...] = ()
+    """When each repeat's window began, of those that are ok: repeats side by side share what disturbs them. Unit: s."""
     attempts: NonNegativeInt
     """Tries made over all repeats."""
     load_s: NonNegativeFloat | None = None

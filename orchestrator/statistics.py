@@ -18,12 +18,13 @@ def spread(values: Iterable[float | None]) -> Spread:
     lower end is never negative. Student's t, as repeats are few and the normal quantile would promise too much. A zero
     has no logarithm: with one among the repeats, the mean is the arithmetic one and has no interval.
     """
-    known = [value for value in values if value is not None]
+    every = tuple(values)
+    known = [value for value in every if value is not None]
     if len(known) < 2:
-        return Spread(mean=known[0] if known else None, n=len(known))
+        return Spread(mean=known[0] if known else None, n=len(known), values=every)
     std = statistics.stdev(known)
     if min(known) <= 0:
-        return Spread(mean=statistics.fmean(known), std=std, n=len(known))
+        return Spread(mean=statistics.fmean(known), std=std, n=len(known), values=every)
     from scipy.special import stdtrit  # only where there are repeats: importing it takes longer than all else here
 
     logs = [math.log(value) for value in known]
@@ -36,6 +37,7 @@ def spread(values: Iterable[float | None]) -> Spread:
         ci95_low=_exp(mean - half),
         ci95_high=_exp(mean + half),
         n=len(known),
+        values=every,
     )
 
 

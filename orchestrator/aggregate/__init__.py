@@ -79,6 +79,7 @@ def _figures(
     precision = _precision(every[0], reference_perplexity)
     mean_power_w = joules.gpu_energy_j / joules.duration_s if joules.gpu_energy_j and joules.duration_s else None
     return {
+        "repeat_started_unix_s": tuple(repeat[0].window_start_unix_s for repeat in good),
         "load_s": max(rank.load_s for rank in every),
         "attention_used": every[0].attention_used,
         "prior_runs": max(rank.prior_runs for rank in every),

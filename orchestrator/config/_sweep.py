@@ -199,8 +199,9 @@ class SweepFile(Record):
         Annotated[OrderName, Tag("<name>")] | Annotated[Shuffled, Tag("<shuffled>")],
         Discriminator(lambda value: "<shuffled>" if isinstance(value, dict | Shuffled) else "<name>"),
     ] = "longest_first"
-    """In which order the runs begin: `longest_first` keeps the runs of a model together and begins long ones early, by
-    predicted time; `as_written` and `shuffled` bind; `interleaved` goes through all cells before it repeats one."""
+    """In which order the runs begin: `longest_first` repeats short cells by rounds, so that a burst of load cannot slow
+    every repeat of one, begins long runs early, and saves loads; the others bind: `as_written` (the repeats of a cell
+    side by side), `shuffled`, and `interleaved` (all cells before one is repeated)."""
     warmup: Warmup = Warmup()
     """Unmeasured generations before each window."""
     window: Window = Window()

@@ -15,7 +15,6 @@ import ray
 from orchestrator.backlog import Backlog, kind_of
 from orchestrator.config import SweepConfig
 from orchestrator.hardware import Hardware, impossible
-from orchestrator.predict import predicted_s
 from orchestrator.schedule import faults
 from orchestrator.schedule.blame import Blame
 from orchestrator.schedule.cluster import Cluster, Node
@@ -268,7 +267,7 @@ class Loop:
             log.warning("%s was lost on %s (try %d): %s", run.key, node.host, busy.attempt, failure.error_message)
             self._earlier[run.key].append(failure)
             self._avoid[run.key].add(node.id)
-            self._backlog.put(run, predicted_s(run.cell, self._preparation.cost(run)[0]))
+            self._backlog.put(run, self._preparation.forecast(run))
         else:
             yield self._outcome(run, delivered, failure)
         yield from self._judge(node, failure.error_message)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.backlog import Backlog
-from orchestrator.predict import predicted_s
+from orchestrator.backlog import Backlog, Forecast
+from orchestrator.predict import predicted_load_s, predicted_s
 from orchestrator.schedule.cluster import Cluster, Node
 from workers.flops import options
 from workers.flops.verdict import verdict
@@ -117,7 +117,7 @@ class Preparation:
             yield from ((run, _cannot_be_had(run, failed)) for run in backlog.discard(model))
         elif model not in self._released and not self._fetches(model):
             self._released.add(model)
-            backlog.release(model, lambda run: predicted_s(run.cell, self.cost(run)[0]))
+            backlog.release(model, self.forecast)
 
     def look_round(self) -> None:
         """Fetch weights to nodes that have come since."""
@@ -149,6 +149,11 @@ class Preparation:
             flops = verdict(cost.estimates, precision=cost.flops.precision, doubt=doubt)
             cost = cost.model_copy(update={"flops": flops})
         return cost, self._reasons.get(model)
+
+    def forecast(self, run: Run) -> Forecast:
+        """What the run and loading its model are predicted to take."""
+        cost, _ = self.cost(run)
+        return Forecast(predicted_s(run.cell, cost), predicted_load_s(cost))
 
     def cancel(self) -> None:
         """End what still runs, and begin nothing more."""

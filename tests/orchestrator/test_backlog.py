@@ -1,13 +1,16 @@
 """Which run is next, and what that rule makes of a thousand GPUs in virtual time."""
 
+import math
 import random
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.backlog import Backlog, Kind, kind_of
+from orchestrator.backlog import Backlog, Forecast, Kind, kind_of
 from workers.records import Cell, ModelSpec, Run
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -17,30 +20,45 @@ from schedule_simulator import Simulation, heavy_tailed
 ONE = Kind(1)
 
 
-def run(model: str = "a", tokens: int = 1, **fields: Any) -> Run:
+def run(model: str = "a", tokens: int = 1, *, repeat: int = 0, **fields: Any) -> Run:
     """A run that is predicted to take as many seconds as it has tokens."""
     spec = ModelSpec(name=model, source=f"org/{model}")
-    return Run(cell=Cell(model=spec, precision="bf16", input_tokens=tokens, **fields), repeat=0)
+    return Run(cell=Cell(model=spec, precision="bf16", input_tokens=tokens, **fields), repeat=repeat)
 
 
-def backlog(runs: list[Run], *, keep_order: bool = False) -> Backlog:
+def sweep(repeats: int, **models: Sequence[int]) -> list[Run]:
+    """The runs of a sweep by rounds: models with a cell for each of these times."""
+    cells = [(model, tokens) for model, times in models.items() for tokens in times]
+    return [run(model, tokens, repeat=repeat) for repeat in range(repeats) for model, tokens in cells]
+
+
+def backlog(runs: list[Run], *, keep_order: bool = False, load_s: float = 0.0) -> Backlog:
     made = Backlog(runs, keep_order=keep_order)
     for model in dict.fromkeys(run.cell.model_key for run in runs):
-        made.release(model, seconds)
+        made.release(model, lambda of: Forecast(float(of.cell.input_tokens), load_s))
     return made
 
 
-def seconds(of: Run) -> float:
-    return float(of.cell.input_tokens)
+def seconds(of: Run) -> Forecast:
+    return Forecast(float(of.cell.input_tokens), load_s=0.0)
 
 
 def taken(from_: Backlog, *, loaded: str | None = None) -> list[tuple[str, int]]:
     """Model and length of each run, in the order that one worker gets them."""
+    return [(one.cell.model.name, one.cell.input_tokens) for one in drained(from_, loaded)]
+
+
+def drained(from_: Backlog, loaded: str | None = None) -> list[Run]:
     found = []
     while (one := from_.take(ONE, loaded=loaded)) is not None:
         loaded = one.cell.load_key
-        found.append((one.cell.model.name, one.cell.input_tokens))
+        found.append(one)
     return found
+
+
+def loads(runs: list[Run]) -> int:
+    keys = [one.cell.load_key for one in runs]
+    return sum(key != before for key, before in pairwise([None, *keys]))
 
 
 def test_the_longest_run_goes_first() -> None:
@@ -50,6 +68,41 @@ def test_the_longest_run_goes_first() -> None:
 def test_a_worker_stays_with_its_model_while_its_runs_are_nearly_as_long() -> None:
     runs = [run("a", 10), run("b", 9), run("a", 6), run("b", 5), run("a", 4), run("b", 1)]
     assert taken(backlog(runs)) == [("a", 10), ("a", 6), ("b", 9), ("b", 5), ("a", 4), ("b", 1)]
+
+
+def test_short_runs_go_by_rounds_each_model_loaded_once_a_round() -> None:
+    runs = drained(backlog(sweep(3, a=[4, 3], b=[9, 1])))
+    assert [one.repeat for one in runs] == [0] * 4 + [1] * 4 + [2] * 4
+    assert loads(runs) <= 2 * 3 + 1
+
+
+@pytest.mark.parametrize("load_s", [2.0, math.inf])
+def test_a_model_that_is_dear_to_load_goes_through_its_rounds_at_once(load_s: float) -> None:
+    runs = drained(backlog(sweep(3, a=[4, 3], b=[4, 3]), load_s=load_s))
+    assert loads(runs) == 2
+    assert [(one.cell.input_tokens, one.repeat) for one in runs[:6]] == [(4, 0), (3, 0), (4, 1), (3, 1), (4, 2), (3, 2)]
+
+
+def test_a_model_whose_own_round_spreads_its_repeats_stays_loaded() -> None:
+    assert loads(drained(backlog(sweep(3, a=[25, 24, 20], b=[25, 24, 20])))) == 2
+
+
+def test_runs_that_last_longer_than_a_burst_need_no_rounds_and_go_first() -> None:
+    assert taken(backlog(sweep(2, a=[5, 90], b=[200])))[:4] == [("b", 200), ("b", 200), ("a", 90), ("a", 90)]
+
+
+def test_the_rounds_that_a_sweep_has_left_go_on_where_it_stopped() -> None:
+    runs = sweep(4, a=[4], b=[3])
+    left = [one for one in runs if one.repeat > 1 or (one.cell.model.name, one.repeat) == ("b", 1)]
+    assert next((one.cell.model.name, one.repeat) for one in drained(backlog(left))) == ("b", 1)
+    assert [one.repeat for one in drained(backlog(left))] == [1, 2, 2, 3, 3]
+
+
+def test_repeats_do_not_lengthen_the_tail_of_a_large_sweep() -> None:
+    made = heavy_tailed(2000, mean_s=100, longest_s=3600, repeats=5)
+    report = Simulation(made, gpus=500).run()
+    assert sorted(report.done) == sorted(one.key for one in made.runs)
+    assert report.over_bound <= 1.05
 
 
 def test_an_order_that_was_asked_for_is_kept() -> None:
@@ -107,7 +160,7 @@ def test_a_run_that_was_lost_comes_back_with_its_place() -> None:
     left = backlog(runs, keep_order=True)
     lost = left.take(ONE, loaded=None)
     assert lost == runs[0]
-    left.put(lost, 3.0)
+    left.put(lost, seconds(lost))
     assert taken(left) == [("a", 3), ("a", 2)]
 
 
@@ -133,7 +186,7 @@ def test_every_run_is_handed_out_once_whatever_happens(seed: int) -> None:
                 out.append(one)
         for one in [one for one in out if draw.random() < 0.5]:
             out.remove(one)
-            left.put(one, 1.0) if draw.random() < 0.1 else done.append(one)
+            left.put(one, seconds(one)) if draw.random() < 0.1 else done.append(one)
     assert sorted(one.key for one in done) == sorted(one.key for one in runs)
 
 

@@ -204,6 +204,14 @@ def test_latencies_are_pooled_over_requests():
     assert got.ttft.p50_s == 0.5
 
 
+def test_each_repeats_value_and_start_stand_side_by_side():
+    first, second = result(start=100.0, joules=50.0), result(repeat=1, start=300.0, gpu=None)
+    found = row(ok(first), ok(second))
+    assert found.repeat_started_unix_s == (100.0, 300.0)
+    assert found.statistics.output_tokens_per_s_over_repeats.values == (12.0, 12.0)
+    assert found.statistics.energy_per_output_token_j_over_repeats.values == (pytest.approx(50 / 24), None)
+
+
 def test_one_repeat_has_no_interval():
     spread = row(ok(result())).statistics.output_tokens_per_s_over_repeats
     assert (spread.n, spread.std, spread.ci95_low) == (1, None, None)
