@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.imports import uncollected
+from workers.records.text import printable
 
 _LOG_COLUMNS = 160
 
@@ -105,7 +106,7 @@ def _command(path: Path, out_date: dt.date | None, *, retry_failed: bool) -> str
 
 
 def _stop(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     return code
 
 

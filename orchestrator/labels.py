@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workers.records.text import one_line
+
 _SHOWN_ANYWAY = {"model", "precision", "batch_size", "input_tokens", "output_tokens"}
 _OF_THE_SWEEP = {"device", "prompts", "warmup", "window", "quality"}
 _ROOMS = ("generate", "load")
@@ -54,4 +56,4 @@ def _bends(name: str) -> bool:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return one_line(value) if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator import labels
 from workers.records import Outcome
+from workers.records.text import one_line
 
 _BETWEEN_LINES_S = 1.0
 """A log gets no more than a line this often, but every failure."""
@@ -84,9 +85,8 @@ class Progress:
 
 def _describe(outcome: Outcome) -> str:
     cell = outcome.run.cell
-    shape = (
-        f"{cell.model.name} {cell.precision} batch {cell.batch_size}, {cell.input_tokens}+{cell.output_tokens} tokens"
-    )
+    tokens = f"{cell.input_tokens}+{cell.output_tokens} tokens"
+    shape = f"{one_line(cell.model.name)} {cell.precision} batch {cell.batch_size}, {tokens}"
     others = labels.spelled(labels.of_settings(cell.model_dump(mode="json", exclude_defaults=True)))
     what = f"{shape}{f', {others}' if others else ''}, repeat {outcome.run.repeat}: "
     if outcome.failure:

@@ -111,6 +111,8 @@ class RawRow(Record):
     """The failure's class; null where there is none."""
     error_message: str | None = None
     """What it said; null where there is none."""
+    error_traceback: str | None = None
+    """Where it was raised: the traceback, without secrets; null where there is none."""
     attempt: NonNegativeInt = 1
     """Which try this row is, 1-based: tries that were repeated have rows of their own."""
     repeat: NonNegativeInt

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, Protocol
 
 import ray
 
-from workers.errors import is_lost, is_out_of_memory
+from workers.errors import is_lost, is_out_of_memory, message
 from workers.gang import Gang
 from workers.hardware import Facts, facts
 from workers.imports import uncollected
 from workers.quiet import hush
 from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
-from workers.redact import redacted
+from workers.records.text import one_line
+from workers.redact import redact, redacted
 
 
 class Measures(Protocol):
@@ -94,7 +95,7 @@ class MeasuringActor:
 
     def run(self, run: Run, cost: InferenceCost | None, cost_reason: str | None, attempt: int) -> Reply:
         """Measure one run; whatever goes wrong comes back as a value."""
-        name = f"{run.cell.model.name} {run.cell.precision} {run.cell.cell_id}.{run.repeat}"
+        name = f"{one_line(run.cell.model.name)} {run.cell.precision} {run.cell.cell_id}.{run.repeat}"
         for stream in (sys.stdout, sys.stderr):
             print(f":actor_name:{name}", file=stream)  # Ray writes it before the lines that follow in this stream
         prior_runs, self._runs = self._runs, self._runs + 1
@@ -129,8 +130,9 @@ class MeasuringActor:
             rank=self._rank,
             status="oom" if is_out_of_memory(error) else "lost" if is_lost(error) else "failed",
             error_type=type(error).__name__,
-            error_message=" ".join(str(error).split()) or type(error).__name__,
-            traceback="".join(traceback.format_exception(error)),
+            # Secrets first: a long text is cut, and half a secret is known by nothing.
+            error_message=redact(message(error)),
+            traceback=redact("".join(traceback.format_exception(error))),
             host=socket.gethostname(),
             attempt=attempt,
         )

@@ -14,6 +14,8 @@ allocator has its own: `is_out_of_memory` knows them. Nor is a GPU or a peer tha
 import errno
 from collections.abc import Iterator
 
+from workers.records import text
+
 _ALLOCATORS_LAST_WORDS = (
     "out of memory",  # CUDA's caching allocator and driver, also through accelerate and Triton
     "can't allocate memory",  # torch's DefaultCPUAllocator
@@ -88,8 +90,8 @@ def is_out_of_memory(exc: BaseException | None) -> bool:
             return True
         if isinstance(each, OSError) and each.errno == errno.ENOMEM:
             return True
-        text = str(each).lower()
-        if isinstance(each, RuntimeError) and any(words in text for words in _ALLOCATORS_LAST_WORDS):
+        said = message(each).lower()
+        if isinstance(each, RuntimeError) and any(words in said for words in _ALLOCATORS_LAST_WORDS):
             return True
     return False
 
@@ -102,7 +104,7 @@ def is_lost(exc: BaseException | None) -> bool:
     return any(
         isinstance(each, RuntimeError | ConnectionError)
         and not isinstance(each, MeasureError)
-        and any(words in str(each).lower() for words in _LOST_WORDS)
+        and any(words in message(each).lower() for words in _LOST_WORDS)
         for each in _chain(exc)
     )
 
@@ -113,9 +115,17 @@ _LISTS = " Model type should be one of"
 
 def one_line(error: BaseException) -> str:
     """An exception in one line: its class and what it says, without the list that transformers ends with."""
-    said, listed, _ = " ".join(str(error).split()).partition(_LISTS)
+    said, listed, _ = text.one_line(message(error)).partition(_LISTS)
     hint = " Only causal language models are measured." if listed else ""
-    return f"{type(error).__name__}: {said[:500]}{hint}"
+    return f"{type(error).__name__}: {text.shortened(said, 500)}{hint}"
+
+
+def message(error: BaseException) -> str:
+    """What an exception says, as it is; its class where it says nothing, or fails to."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        return type(error).__name__
 
 
 def _chain(exc: BaseException | None) -> Iterator[BaseException]:

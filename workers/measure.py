@@ -10,7 +10,7 @@ import torch
 from workers import environment, memory, prompts, ranks
 from workers.compute import compute_metrics
 from workers.energy import EnergyMeter, idle
-from workers.errors import PromptError, UnsupportedError
+from workers.errors import PromptError, UnsupportedError, one_line
 from workers.latency import inference_metrics
 from workers.model import (
     Generator,
@@ -184,7 +184,7 @@ class Measurer:
                 text = "\n\n".join(_texts(texts, cell.quality.sha256, cell.quality.file))
                 self._qualities[key] = perplexity(loaded.model, encoder(loaded)(text), cell.quality)
             except Exception as error:  # the window is measured already: it is not lost for a missing perplexity
-                return QualityMetrics(perplexity_reason=f"{type(error).__name__}: {error}")
+                return QualityMetrics(perplexity_reason=one_line(error))
         return self._qualities[key]
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Self
 
-from workers.errors import MeasureError, ModelLoadError
+from workers.errors import MeasureError, ModelLoadError, message
 from workers.flops import EstimatorProcess
 from workers.records import InferenceCost, ModelSpec, Record, Shape
-from workers.redact import redacted
+from workers.records.text import Message, Traceback
+from workers.redact import redact
 
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
 """Config, tokeniser, index of the weights: all that loading reads but the weights."""
@@ -25,11 +26,11 @@ class Prepared(Record):
 
     costs: tuple[InferenceCost, ...] = ()
     """Cost of one inference of each shape, in their order; empty with `reason`."""
-    reason: str | None = None
+    reason: Message | None = None
     """Why nothing could be counted or fetched."""
     error_type: str | None = None
     """Class of the error that means the model cannot be had at all; null where measuring may still go well."""
-    traceback: str | None = None
+    traceback: Traceback | None = None
     """Where it was raised."""
 
 
@@ -87,17 +88,16 @@ def fetch(model: ModelSpec) -> Prepared:
         if not any(folder.glob("*.safetensors")):
             download(allow_patterns=(*small, "*.bin"))
     except Exception as error:
-        said = " ".join(str(error).split())
-        lacking = ModelLoadError(f"model {model.name!r}: its weights cannot be fetched: {type(error).__name__}: {said}")
+        said = f"{type(error).__name__}: {message(error)}"
+        lacking = ModelLoadError(f"model {model.name!r}: its weights cannot be fetched: {said}")
         lacking.__cause__ = error
         return _failed(lacking, fatal=True)
     return Prepared()
 
 
 def _failed(error: Exception, *, fatal: bool) -> Prepared:
-    failed = Prepared(
-        reason=" ".join(str(error).split()),
+    return Prepared(
+        reason=redact(message(error)),
         error_type=type(error).__name__ if fatal else None,
-        traceback="".join(traceback.format_exception(error)),
+        traceback=redact("".join(traceback.format_exception(error))),
     )
-    return redacted(failed)

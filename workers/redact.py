@@ -10,6 +10,7 @@ import re
 from typing import Any, TypeVar
 
 from workers.records import Record
+from workers.records.text import shortened
 
 HIDDEN = "[redacted]"
 
@@ -31,11 +32,15 @@ _SHAPES = (
 )  # fmt: skip
 """What a secret looks like when it is not this process's own."""
 
+_LONGEST = 1_000_000
+"""Characters that are searched: nobody reads more, and some shapes cost the square of the length."""
+
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def redact(text: str) -> str:
-    """`text` without secrets."""
+    """`text` without secrets; of more than a megabyte, its beginning and its end."""
+    text = shortened(text, _LONGEST)
     for secret in _own_secrets():
         text = text.replace(secret, HIDDEN)
     for shape, instead in _SHAPES:

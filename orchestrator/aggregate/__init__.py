@@ -138,6 +138,7 @@ def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[
                 status=failure.status,
                 error_type=failure.error_type,
                 error_message=failure.error_message,
+                error_traceback=failure.traceback,
                 attempt=failure.attempt,
                 **common,
             )

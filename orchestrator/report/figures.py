@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.energy_reasons import spelled
 from workers.records import Confidence
+from workers.records.text import one_line
 
 Row = Mapping[str, Any]
 """One row of `results.parquet`, by column name."""
@@ -181,8 +182,3 @@ MFU = Quantity(
     why_null=lambda row: row["peak_source"] or _nothing_said(row),
 )  # fmt: skip
 PERPLEXITY = Quantity(key="perplexity", title="Perplexity", unit="", column="perplexity", why_null=_no_perplexity)
-
-
-def one_line(text: str) -> str:
-    """Foreign text with its line breaks and runs of blanks made one blank each."""
-    return " ".join(text.split())

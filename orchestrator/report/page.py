@@ -29,9 +29,9 @@ from orchestrator.report.figures import (
     Figure,
     Quantity,
     Row,
-    one_line,
 )
 from orchestrator.report.numbers import UNSTABLE, WHAT_TO_DO, Scale, scale
+from workers.records.text import one_line
 
 GLYPHS = {"high": "●", "medium": "◉", "low": "○"}
 """The same fillings as the charts' marks."""

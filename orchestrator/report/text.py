@@ -23,9 +23,9 @@ from orchestrator.report.figures import (
     Figure,
     Quantity,
     Row,
-    one_line,
 )
 from orchestrator.report.numbers import TO, UNSTABLE, WHAT_TO_DO, Scale, scale
+from workers.records.text import one_line
 
 _QUANTITIES = (THROUGHPUT, TTFT, ENERGY, PEAK_MEMORY, FLOPS)
 _ESSENTIAL = (THROUGHPUT, ENERGY, FLOPS)

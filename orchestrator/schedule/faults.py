@@ -6,6 +6,7 @@ import socket
 from ray import exceptions
 
 from workers.records import ProcessFailure, Run
+from workers.records.text import one_line
 from workers.redact import redact
 
 # Ray says "unavailable" for a node that was cut off, "died" for a process that was killed; to a sweep both are lost.
@@ -79,4 +80,4 @@ def in_a_line(error: Exception) -> str:
     if not lines:
         return type(error).__name__
     is_traceback = isinstance(error, exceptions.RayTaskError) or "creation task" in lines[0]
-    return redact(lines[-1 if is_traceback else 0])
+    return one_line(redact(lines[-1 if is_traceback else 0]))

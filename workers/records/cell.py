@@ -3,7 +3,7 @@
 import hashlib
 import json
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, model_validator
 
@@ -13,6 +13,9 @@ Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8-bnb", "int4-bnb", "int
 """The kinds of the `precisions` axis. `int4-bnb` is NF4; the torchao kinds are weight-only."""
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+Size = Annotated[int, Field(gt=0, lt=2**31)]
+"""Of a batch, a prompt or a gang; no computer holds more, and every column of integers does."""
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 Device = Literal["auto", "cuda", "cpu"]
@@ -107,11 +110,11 @@ class Cell(Record):
 
     model: ModelSpec
     precision: Precision
-    batch_size: PositiveInt = 1
+    batch_size: Size = 1
     """Sequences per generation, over all data-parallel processes together."""
-    input_tokens: PositiveInt = 128
+    input_tokens: Size = 128
     """Prompt tokens per sequence. Unit: tokens."""
-    output_tokens: PositiveInt = 32
+    output_tokens: Size = 32
     """New tokens per sequence, exactly this many. Unit: tokens."""
     attention: Attention = "sdpa"
     """The attention implementation that transformers is asked for."""
@@ -126,9 +129,9 @@ class Cell(Record):
     window: Window = Window()
     quality: Quality | None = None
     """Whether and how perplexity is measured beside the cost; null: not at all."""
-    processes: PositiveInt = 1
+    processes: Size = 1
     """Data-parallel ranks, each with its own replica and its share of the batch."""
-    tensor_parallel: PositiveInt = 1
+    tensor_parallel: Size = 1
     """GPUs that one replica is split over."""
     accelerator_type: str | None = None
     """The card that the cell is pinned to, in Ray's words (`A100`, `H100`...); null: any."""
@@ -164,7 +167,7 @@ class Run(Record):
     """One execution of a cell."""
 
     cell: Cell
-    repeat: int = Field(ge=0)
+    repeat: int = Field(ge=0, lt=2**31)
     """0-based index of this repeat of the cell."""
 
     @property

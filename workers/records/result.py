@@ -1,8 +1,9 @@
 """What a process sends back: its figures, or how it failed."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 
 from workers.records._base import Record
 from workers.records.cell import Run
@@ -10,6 +11,12 @@ from workers.records.energy import EnergyMetrics
 from workers.records.flops import ComputeMetrics
 from workers.records.inference import InferenceMetrics, WarmupDone
 from workers.records.precision import PrecisionMetadata
+from workers.records.text import Message, Traceback
+
+_LARGEST, _SMALLEST, _MOST = 1e60, 1e-30, 10**15
+_SHORTEST_S, _LONGEST_S, _LATEST_UNIX_S = 1e-6, 1e9, 4e9
+"""Bounds of what a measurement can come to: far within what Parquet and a float hold, so that no sum, ratio or square
+of figures leaves those."""
 
 
 class CombinedMetrics(Record):
@@ -119,6 +126,23 @@ class RawProcessResult(Record):
     quality: QualityMetrics = QualityMetrics()
     environment: Environment
 
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        """Refuse what no measurement comes to: it would be divided by, or overflow a column."""
+        tokens = self.inference_metrics
+        if not (tokens.generations and tokens.requests and self.measured_batch_size):
+            raise ValueError("nothing was generated in the window")
+        if tokens.generated_tokens < tokens.requests:
+            raise ValueError(f"{tokens.requests} sequences of {tokens.generated_tokens} tokens together")
+        if not _SHORTEST_S <= tokens.window_s <= _LONGEST_S or (self.window_opened_after_barrier_s or 0.0) > _LONGEST_S:
+            raise ValueError(f"no window lasts {tokens.window_s:g} s")
+        if not self.window_start_unix_s < self.window_end_unix_s <= _LATEST_UNIX_S:
+            raise ValueError("the window does not end after it begins, or in another age")
+        for value in _numbers(self):
+            if value and not _SMALLEST <= abs(value) <= (_MOST if isinstance(value, int) else _LARGEST):
+                raise ValueError(f"{value:g} is no measurement's")
+        return self
+
     @property
     def combined(self) -> CombinedMetrics:
         """The three kinds of figures as one record."""
@@ -138,12 +162,12 @@ class ProcessFailure(Record):
     """The process that failed; null where it was the whole run."""
     status: Literal["failed", "oom", "timeout", "lost", "skipped"]
     """What kind of end."""
-    error_type: str
+    error_type: Message
     """The exception's class, or the name of what happened."""
-    error_message: str
-    """What it said, in one line where possible."""
-    traceback: str | None = None
-    """Where it was raised."""
+    error_message: Message
+    """What it said, in one printable line; its middle is left out where it is longer than 4,000 characters."""
+    traceback: Traceback | None = None
+    """Where it was raised, printable; its middle is left out where it is longer than 64,000 characters."""
     host: str | None = None
     """Where it happened."""
     attempt: NonNegativeInt = 1
@@ -161,7 +185,42 @@ class Outcome(Record):
     earlier_failures: tuple[ProcessFailure, ...] = ()
     """Failures of earlier tries of the same run."""
 
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        """Refuse another run's parts, and a run that lacks a rank."""
+        failures = (*self.earlier_failures, *([self.failure] if self.failure else []))
+        keys = {f"{result.cell_id}.{result.repeat}" for result in self.results}
+        keys |= {f"{failure.cell_id}.{failure.repeat}" for failure in failures}
+        if keys - {self.run.key}:
+            raise ValueError(f"holds what belongs to another run than {self.run.key}")
+        ranks, all_ranks = [result.rank for result in self.results], range(self.run.cell.world_size)
+        if self.failure is None and ranks != [*all_ranks]:
+            raise ValueError(f"no failure, and not a result of each of {len(all_ranks)} ranks, but of {ranks}")
+        if ranks != sorted(set(ranks) & set(all_ranks)):
+            raise ValueError(f"has results of the ranks {ranks}, where there are {len(all_ranks)}")
+        if any(result.measured_batch_size > self.run.cell.batch_size for result in self.results):
+            raise ValueError(f"a rank had more than the whole batch of {self.run.cell.batch_size}")
+        return self
+
     @property
     def status(self) -> str:
         """`ok`, or the failure's."""
         return self.failure.status if self.failure else "ok"
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Every number in a record and in what it holds; of a tuple of numbers the smallest and the largest."""
+    if isinstance(value, Record):
+        for name in type(value).model_fields:
+            yield from _numbers(getattr(value, name))
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _numbers(one)
+    elif isinstance(value, tuple):
+        if value and isinstance(value[0], float):
+            yield from (min(value), max(value))
+        else:
+            for one in value:
+                yield from _numbers(one)
+    elif isinstance(value, int | float):
+        yield value

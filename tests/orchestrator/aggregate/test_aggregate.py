@@ -62,7 +62,9 @@ def result(*, repeat=0, rank=0, rows=4, start=100.0, seconds=2.0, generations=2,
 
 
 def ok(*results):
-    return Outcome(run=Run(cell=CELL, repeat=results[0].repeat), results=results)
+    cell = CELL.model_copy(update={"processes": len(results)})
+    results = tuple(one.model_copy(update={"cell_id": cell.cell_id}) for one in results)
+    return Outcome(run=Run(cell=cell, repeat=results[0].repeat), results=results)
 
 
 def row(*outcomes, cell=CELL, **settings):
@@ -219,8 +221,9 @@ def test_one_repeat_has_no_interval():
 
 def failed(status="oom", attempt=1, earlier=()):
     failure = ProcessFailure(
-        cell_id=CELL.cell_id, repeat=1, status=status, error_type="X", error_message="no room", attempt=attempt
-    )
+        cell_id=CELL.cell_id, repeat=1, status=status, error_type="X", error_message="no room", attempt=attempt,
+        traceback="line 1",
+    )  # fmt: skip
     return Outcome(run=Run(cell=CELL, repeat=1), failure=failure, earlier_failures=earlier)
 
 
@@ -239,9 +242,10 @@ def test_tries_are_counted_and_skipped_runs_have_none():
 
 def test_every_try_is_a_raw_row():
     lost = failed("lost").failure
-    retried = Outcome(run=Run(cell=CELL, repeat=0), results=(result(),), earlier_failures=(lost,))
+    retried = Outcome(run=Run(cell=CELL, repeat=1), results=(result(repeat=1),), earlier_failures=(lost,))
     rows = raw_rows(CELL, [retried, failed()], SWEEP)
     assert [(r.status, r.attempt) for r in rows] == [("ok", 2), ("lost", 1), ("oom", 1)]
+    assert [r.error_traceback for r in rows] == [None, "line 1", "line 1"]
 
 
 def test_perplexity_is_held_against_the_reference():

@@ -69,6 +69,43 @@ def test_looking_changes_nothing_where_a_file_is_damaged(tmp_path: Path) -> None
     assert not (tmp_path / "journal" / "x.0.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("results",), []),
+        (("results", 0, "inference_metrics", "window_s"), 0.0),
+        (("results", 0, "inference_metrics", "generations"), 0),
+        (("results", 0, "pid"), 2**63),
+        (("results", 0, "load_s"), 1e300),
+        (("results", 0, "energy_metrics", "gpu_energy_j"), 5e-324),
+        (("results", 0, "window_end_unix_s"), 1e8),
+        (("results", 0, "measured_batch_size"), 10**9),
+        (("results", 0, "rank"), 1),
+        (("results", 1, "rank"), 0),
+        (("results", 0, "cell_id"), "0123456789abcdef"),
+        (("results", 0, "repeat"), 1),
+        (("run", "repeat"), 10**30),
+    ],
+)
+def test_a_file_that_no_measurement_could_have_written_is_set_aside(
+    tmp_path: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    folder = Folder(str(tmp_path))
+    asked = sweep([{}], axes={"processes": [2], "batch_size": [2]})
+    (run,) = plan.runs(plan.expand(asked), asked)
+    journal(folder).append(Outcome(run=run, results=(result(run), result(run, rank=1))))
+    file = tmp_path / "journal" / f"{run.key}.json"
+    entry = json.loads(file.read_text())
+    inner = entry["outcome"]
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    file.write_text(json.dumps(entry))
+    found = journal(folder)
+    assert found.finished() == set()
+    assert found.set_corrupt_aside() == [f"{tmp_path}/journal-corrupt/{file.name}"]
+
+
 def test_a_run_that_went_missing_is_an_error_and_no_gap(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     first, second = runs(2)
