@@ -14,11 +14,12 @@ level (p0, p1, measured with the same counter). Why this form: if the counter la
 up to L earlier, and (1) is off by L (p1 - p0) only, so where a card rests alike before and after, it need not be known.
 
 What (1) cannot see is power that falls slowly after the work's end but before the first step ("hidden tail"): that
-energy would be counted to the window. Three bounds on it are weighed, see `_hidden_tail`. All times are in seconds on
+energy would be counted to the window. The bounds on it are weighed in `_hidden_tail`. All times are in seconds on
 one monotonic clock, all uncertainties are half widths of 95 % intervals.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,6 +33,9 @@ LEVEL_W, LEVEL_SHARE = 2.0, 0.03
 """How far they may differ beyond what the steps' timing explains: W, and share of the power."""
 BUSY_VARIATION = 0.1
 """Share by which the power at the window's end is taken to differ from its mean, where nothing shows it."""
+
+LONGEST_LAG_S = 0.15
+"""No counter is known to lag more. A step may hold power that is older than this only by its period. Unit: s."""
 
 COARSEST_MJ = 1000
 """No counter is known to count in more than this. Unit: mJ."""
@@ -51,11 +55,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A stretch of steady power, from the first of `steps` to the last."""
+    """A stretch of steady power, from the first of `steps` to the last, none of which holds anything else."""
 
     power_w: float
     uncertainty_w: float
     steps: tuple[Step, ...]
+    first: Step
+    """Since this one, no other power was seen; it may have come too soon to tell. It may be older than `steps`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +98,11 @@ class Track:
 
     quantum_j: float = 0.0
     """Resolution of the counter. Unit: J."""
+    opened_s: float = -math.inf
+    """When what the track is about began."""
     steps: list[Step] = field(default_factory=list)
     _last: tuple[float, float] | None = None
+    _level: tuple[int, float, Level | None] = (0, 0.0, None)  # for so many steps and this resolution
 
     def add(self, before_s: float, after_s: float, energy_j: float) -> None:
         """Take in a reading that was made between two moments.
@@ -126,16 +135,28 @@ class Track:
 
     def level(self) -> Level | None:
         """The steady stretch that the track ends with; null while the power still moves or too little was seen."""
-        ends = self._two_blocks()
+        if self._level[:2] != (len(self.steps), self.quantum_j):
+            self._level = len(self.steps), self.quantum_j, self._find_level()
+        return self._level[2]
+
+    def _find_level(self) -> Level | None:
+        sure = self._first_sure()
+        ends = self._two_blocks(sure)
         if ends is None:
             return None
-        first, middle = ends
-        differ_w = self._differ_w(first, middle)
+        begin, middle = ends
+        differ_w = self._differ_w(begin, middle)
         if differ_w is None:
             return None
-        first = self._extend(first, middle)
-        power, error = self._power(first, len(self.steps) - 1)
-        return Level(power_w=power, uncertainty_w=math.hypot(error, differ_w / 2), steps=tuple(self.steps[first:]))
+        first = self._extend(begin, middle)
+        begin = max(first, sure)
+        power, error = self._power(begin, len(self.steps) - 1)
+        return Level(
+            power_w=power,
+            uncertainty_w=math.hypot(error, differ_w / 2),
+            steps=tuple(self.steps[begin:]),
+            first=self.steps[first],
+        )
 
     def last_resort(self) -> Level | None:
         """The power that the track ends with, level or not: as uncertain as it is different from what was before it."""
@@ -144,12 +165,17 @@ class Track:
         last = len(self.steps) - 1
         power, error = self._power(max(0, last - 1), last)
         was, _ = self._power(max(0, last - 2), max(1, last - 1))
-        return Level(power_w=power, uncertainty_w=error + abs(power - was), steps=tuple(self.steps[max(0, last - 1) :]))
+        steps = tuple(self.steps[last - 1 :])
+        return Level(power_w=power, uncertainty_w=error + abs(power - was), steps=steps, first=steps[0])
 
-    def _two_blocks(self) -> tuple[int, int] | None:
+    def _first_sure(self) -> int:
+        """Index of the first step that holds all that was drawn before the track was opened."""
+        return bisect_left(self.steps, self.opened_s + LONGEST_LAG_S, key=lambda step: step.at_s)
+
+    def _two_blocks(self, sure: int) -> tuple[int, int] | None:
         """Indices where the last two stretches begin that are long enough to tell their power."""
         ends, right = [], len(self.steps) - 1
-        for i in range(right - 1, -1, -1):
+        for i in range(right - 1, sure - 1, -1):
             if self._tells(i, right):
                 ends.append(i)
                 right = i
@@ -228,11 +254,13 @@ def energy_between(
     a = min(
         before.steps, key=lambda s: math.hypot(before.power_w * s.half_s, before.uncertainty_w * (start_s - s.at_s))
     )
+    # Only a step that comes later than any lag is known to hold all of the window.
     b = min(after.steps, key=lambda s: math.hypot(after.power_w * s.half_s, after.uncertainty_w * (s.at_s - end_s)))
     head_j = before.power_w * (start_s - a.at_s)
     energy = b.energy_j - a.energy_j - head_j - after.power_w * (b.at_s - end_s)
-    # The lag is at most the time from the window's end to the first step after which nothing but rest was seen.
-    lag_j = max(0.0, after.steps[0].at_s - end_s) * (after.power_w - before.power_w)
+    late_j = abs(b.energy_j - after.first.energy_j - after.power_w * (b.at_s - after.first.at_s))
+    mean_w = energy / (end_s - start_s)
+    lag_j = _longest_lag_s(after, b, late_j, mean_w=mean_w, end_s=end_s) * abs(after.power_w - before.power_w)
     hidden, hidden_error = _hidden_tail(energy, a, head_j, after, tail, start_s=start_s, end_s=end_s)
     # Each part is a bound, and most of them lean one way for all windows of a card: they add up, not in squares.
     uncertainty = math.fsum(
@@ -241,7 +269,8 @@ def energy_between(
             after.power_w * b.half_s,
             before.uncertainty_w * (start_s - a.at_s),
             after.uncertainty_w * (b.at_s - end_s),
-            abs(lag_j),
+            lag_j,
+            late_j,
             quantum_j,
             hidden_error,
         )
@@ -249,31 +278,43 @@ def energy_between(
     return Estimate(energy_j=energy - hidden, uncertainty_j=uncertainty)
 
 
+def _longest_lag_s(after: Level, b: Step, late_j: float, *, mean_w: float, end_s: float) -> float:
+    """The longest lag that the readings allow. Unit: s.
+
+    It is the time from the window's end to the first step after which nothing but rest was seen, and as much longer
+    as the window's power could go on unseen: `late_j` was drawn above rest since that step, give or take its timing.
+    """
+    seen_s = max(0.0, after.first.at_s - end_s)
+    unseen_j = late_j + after.power_w * (after.first.half_s + b.half_s)
+    over_w = mean_w - after.power_w
+    unseen_s = unseen_j / over_w if over_w > 0 else math.inf
+    return max(seen_s, min(seen_s + unseen_s, LONGEST_LAG_S))
+
+
 def _hidden_tail(
     energy_j: float, a: Step, head_j: float, after: Level, tail: Tail, *, start_s: float, end_s: float
 ) -> tuple[float, float]:
     """Energy above rest between the window's end and the first level step, and its uncertainty. Unit: J.
 
-    Three bounds, of which the least holds: (a) the card drew as much as in the window until that step; (b) the
-    counter's last step in the window, see `_carried_on`; (c) the instant power, where there is one: a sensor that
-    holds or averages shows too much of a falling power, never too little. The energy is taken off only where (b) and
-    (c) agree, as what (b) finds alone may be the counter's lag.
+    Two bounds, of which the least holds: (b) the counter's last step in the window, see `_carried_on`; (c) the instant
+    power, where there is one: a sensor that holds or averages shows too much of a falling power, never too little.
+    Where neither can be had, (a): the card drew as much as in the window until that step. The energy is taken off only
+    where (b) and (c) agree, as what (b) finds alone may be the counter's lag.
     """
-    tail_s = max(0.0, after.steps[0].at_s - end_s)
+    tail_s = max(0.0, after.first.at_s - end_s)
     excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
     most = excess * tail_s / (tail_s + end_s - start_s)
     inside = noise = None
     if tail.last.at_s - start_s > (end_s - start_s) / 3:
         seen_j = tail.last.energy_j - a.energy_j - head_j
-        inside, noise, bound = _carried_on(energy_j, seen_j, after, tail, start_s=start_s, end_s=end_s)
-        most = min(most, bound)
+        inside, noise, most = _carried_on(energy_j, seen_j, after, tail, start_s=start_s, end_s=end_s)
     if not tail.powers:
         return 0.0, most
-    polled, unwatched = _polled_excess(tail.powers, after, end_s, mean_w=energy_j / (end_s - start_s))
-    most = min(most, polled + unwatched)
+    polled, below, unwatched = _polled(tail.powers, after, end_s, mean_w=energy_j / (end_s - start_s))
+    most = polled + unwatched if inside is None else min(most, polled + unwatched)
     agree = inside is not None and noise is not None and abs(polled - inside) <= AGREEMENT * polled + noise
     hidden = min(polled, most) if agree else 0.0
-    return hidden, max(hidden, most - hidden)
+    return hidden, max(hidden, most - hidden) + below
 
 
 def _carried_on(
@@ -291,7 +332,7 @@ def _carried_on(
     varied_j = max(noise_j, BUSY_VARIATION * busy_w * (duration_s - seen_s))
     inside_j = max(0.0, surplus_j)
     bound_j = inside_j + varied_j
-    first = after.steps[0]
+    first = after.first
     falling_s = first.at_s - tail.first.at_s
     falling_j = first.energy_j - tail.first.energy_j - after.power_w * falling_s
     fell = falling_j > noise_w(after.power_w) * falling_s + after.power_w * (first.half_s + tail.first.half_s)
@@ -301,17 +342,20 @@ def _carried_on(
     return inside_j, noise_j, bound_j
 
 
-def _polled_excess(
+def _polled(
     powers: Sequence[tuple[float, float]], after: Level, end_s: float, *, mean_w: float
-) -> tuple[float, float]:
-    """Energy above rest by the instant power up to the first level step, and what may hide from it. Unit: J."""
-    until_s = max(after.steps[0].at_s, end_s)
+) -> tuple[float, float, float]:
+    """Energy above rest, and below it, by the instant power up to the first level step; what may hide. Unit: J."""
+    until_s = max(after.first.at_s, end_s)
     noise = noise_w(after.power_w)
-    total, left_s = 0.0, end_s
+    above = below = 0.0
+    left_s = end_s
     for (_, watts), (next_s, _) in pairwise([*powers, (math.inf, 0.0)]):
         right_s = min(until_s, next_s)
-        if right_s > left_s and watts - after.power_w > noise:
-            total += (watts - after.power_w) * (right_s - left_s)
+        over_w = watts - after.power_w
+        if right_s > left_s and abs(over_w) > noise:
+            above += max(0.0, over_w) * (right_s - left_s)
+            below += max(0.0, -over_w) * (right_s - left_s)
         left_s = max(left_s, right_s)
     first_s = max(0.0, powers[0][0] - end_s)
-    return total, max(0.0, mean_w - after.power_w) / 2 * first_s + noise * (until_s - end_s) / 2
+    return above, below, max(0.0, mean_w - after.power_w) / 2 * first_s + noise * (until_s - end_s) / 2

@@ -1,11 +1,11 @@
 """One card's readings around one window, and what they come to. Knows NVML's counter, not the other cards."""
 
 import math
-import time
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from workers.energy.counter import (
+    LONGEST_LAG_S,
     CounterResetError,
     Estimate,
     Level,
@@ -17,15 +17,17 @@ from workers.energy.counter import (
     resolution_j,
     step_before,
 )
-from workers.energy.nvml import Card, CardFault, quietly
+from workers.energy.instant import InstantPower
+from workers.energy.nvml import CardFault
+from workers.energy.system import Card, Clock
 from workers.records import EnergyMethod
 
-PATIENCE_S = 1.5
+STILL_S = 1.5
 """A counter that has not moved for this long is taken to stand still; none known is slower than 0.1 s. Unit: s."""
-PATIENCE_PERIODS = 10
-"""After this many periods without level power, the power is taken as it is, and flagged."""
-REST_READS = 5
-"""So many instant-power readings in a row at the power before the window, and the card has come to rest."""
+PATIENCE_S, PATIENCE_PERIODS = 0.75, 10
+"""After both without level power, the power is taken as it is, and flagged. s, and periods of the counter."""
+LONGEST_LOOK_S = 0.05
+"""Time between two readings that counts as watching at most: a machine that stalls is no counter that does. Unit: s."""
 MAX_OVER_LIMIT = 1.1
 """A mean power above this many times the card's limit is a fault: cards pass their limit only briefly."""
 
@@ -50,44 +52,49 @@ class CounterGauge:
 
     method: ClassVar[EnergyMethod] = "nvml_counter"
     card: Card
+    clock: Clock
     _track: Track = field(default_factory=Track)
     _before: Track | None = None
     _tail_j: float | None = None
     _common_mj: int = 0
-    _powers: list[tuple[float, float]] | None = field(default_factory=list)
+    _last_mj: int | None = None
     _rested_w: float | None = None
-    _rest_reads: int = 0
-    _opened_s: float = 0.0
+    _watched_s: float = 0.0
+    _polled_s: float = 0.0
     _fault: str | None = None
     _reasons: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._instant = InstantPower(self.card, self.clock)
+
     def open(self, *, after: bool = False) -> None:
         """Begin to follow the counter, before the window or after it."""
-        self._opened_s = time.monotonic()
+        opened_s = self._polled_s = self.clock.now_s()
+        self._watched_s, self._last_mj = 0.0, None
         if after:
             level = self._track.level()
-            self._before, self._track = self._track, Track()
+            self._before, self._track = self._track, Track(opened_s=opened_s)
             self._rested_w = level.power_w if level is not None else None
             return
-        self._track, self._before, self._tail_j, self._fault = Track(), None, None, None
-        self._rested_w, self._rest_reads = None, 0
-        self._powers, self._reasons = [], []
+        self._track = Track(opened_s=opened_s)
+        self._before, self._tail_j, self._fault, self._rested_w, self._reasons = None, None, None, None, []
+        self._instant.open()
 
     def poll(self) -> None:
         """Read the card once. Nothing is read any more once it has failed."""
         if self._fault is not None:
             return
         try:
-            if self._before is not None:
-                self._poll_power()
-            before_s = time.monotonic()
+            if self._before is None:
+                self._instant.poll_before()
+            else:
+                self._instant.poll_after(self._rested_w)
+            before_s = self.clock.now_s()
+            self._watched_s += min(before_s - self._polled_s, LONGEST_LOOK_S)
+            self._polled_s = before_s
             mj = self.card.energy_mj()
-            # Of all values, not of their differences: at level power those are alike.
-            self._common_mj = math.gcd(self._common_mj, mj)
-            quantum_j = resolution_j(self._common_mj)
-            for track in self._tracks:
-                track.quantum_j = quantum_j
-            self._track.add(before_s, time.monotonic(), mj / 1000)
+            self._track.add(before_s, self.clock.now_s(), mj / 1000)
+            self._refine_resolution(mj)
             if self._before is not None and self._tail_j is None:
                 self._tail_j = self._before.carry_on(mj / 1000)
         except CardFault as fault:
@@ -95,32 +102,31 @@ class CounterGauge:
         except CounterResetError:
             self._fault = "counter_reset"
 
-    def _poll_power(self) -> None:
-        """Read the instant power until it is down: it shows whether the power falls at once when the work ends."""
-        if self._powers is None or self._rest_reads == REST_READS:
+    def _refine_resolution(self, mj: int) -> None:
+        """Learn the resolution from all values, not from their differences: level power makes those alike."""
+        if mj == self._last_mj:
             return
-        watts = quietly(self.card.instant_power_w)
-        if watts is None:
-            self._powers = None
-            return
-        self._powers.append((time.monotonic(), watts))
-        rest = self._rested_w
-        self._rest_reads = self._rest_reads + 1 if rest is not None and watts <= rest + noise_w(rest) else 0
+        self._last_mj, self._common_mj = mj, math.gcd(self._common_mj, mj)
+        for track in self._tracks:
+            track.quantum_j = resolution_j(self._common_mj)
 
     def ready(self) -> bool:
         """Whether enough has been seen: the power is level, and as before the window, or patience is at its end."""
         if self._fault is not None:
             return True
-        waited_s = time.monotonic() - self._opened_s
         if len(self._track.steps) < 2:
-            if waited_s > PATIENCE_S:
+            if self._watched_s > STILL_S:
                 self._fault = "counter_stalled"
-            return waited_s > PATIENCE_S
-        period = period_s([self._track]) or PATIENCE_S
-        if waited_s > max(PATIENCE_PERIODS * period, PATIENCE_S / 2):
+            return self._watched_s > STILL_S
+        level_s = self._watched_s - LONGEST_LAG_S
+        if level_s > PATIENCE_S and level_s > PATIENCE_PERIODS * (period_s([self._track]) or 0.0):
             return True
         level = self._track.level()
-        return level is not None and (self._rested_w is None or level.power_w < 1.25 * self._rested_w + 5)
+        if level is None:
+            return False
+        if self._before is None:
+            return self._instant.moved_w <= noise_w(level.power_w)
+        return self._rested_w is None or level.power_w < 1.25 * self._rested_w + 5
 
     @property
     def settled(self) -> bool:
@@ -156,11 +162,15 @@ class CounterGauge:
         estimate = energy_between(
             before,
             after,
-            Tail(last=last, first=first, powers=self._powers or ()),
+            Tail(last=last, first=first, powers=self._instant.after),
             start_s=start_s,
             end_s=end_s,
             quantum_j=self._track.quantum_j,
         )
+        moved_w = self._instant.moved_w
+        if moved_w > noise_w(before.power_w) and "unsettled_before" not in self._reasons:
+            self._reasons.append("unsettled_before")
+        estimate = replace(estimate, uncertainty_j=estimate.uncertainty_j + moved_w * LONGEST_LAG_S)
         if end_s - start_s < 2 * period:
             self._reasons.append("short_window")
         return Found(estimate=estimate, before=before, period_s=period, reasons=tuple(self._reasons))

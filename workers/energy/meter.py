@@ -2,18 +2,26 @@
 
 import math
 import os
-import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from workers.energy import idle, nvml, rapl, state
 from workers.energy.gauge import MAX_OVER_LIMIT, Found
-from workers.energy.nvml import Card, CardFault
+from workers.energy.nvml import CardFault
 from workers.energy.power import Gauge, gauge_for
+from workers.energy.sampler import Sampler
+from workers.energy.system import MONOTONIC, Clock, System
 from workers.records import Confidence, EnergyMethod, EnergyMetrics, GpuState
 
 POLL_S = 0.002
 """Time between two readings. NVML answers in about this time; asking faster only loads the driver. Unit: s."""
+THIS_MACHINE = System(
+    clock=MONOTONIC,
+    open_card=nvml.Card,
+    start_sampler=Sampler,
+    driver_version=nvml.driver_version,
+    baselines={},
+)
 
 
 class EnergyMeter:
@@ -35,6 +43,7 @@ class EnergyMeter:
         synchronize: Callable[[], None] | None = None,
         own_pids: Collection[int] = (),
         powercap: Path = rapl.POWERCAP,
+        system: System = THIS_MACHINE,
     ) -> None:
         """Make a meter; nothing is read yet.
 
@@ -43,12 +52,15 @@ class EnergyMeter:
             synchronize: Waits until the work given to the cards is done; called at both ends of a window.
             own_pids: Processes that belong to this run (the other ranks), beside this one: they are not foreign.
             powercap: Root of the host's RAPL counters.
+            system: Clock, cards and what is known of them; simulated ones in tests.
 
         """
         self.gpu_uuids = tuple(dict.fromkeys(nvml.spelled(uuid) for uuid in gpu_uuids))
         self.own_pids = {os.getpid(), *own_pids}
         self._synchronize = synchronize or (lambda: None)
         self._powercap = powercap
+        self._system = system
+        self._clock = system.clock
         self._faults: dict[str, str] = {}
         self._gauges: dict[str, Gauge] = {}
         self._looks: dict[str, state.Snapshot] = {}
@@ -65,18 +77,19 @@ class EnergyMeter:
         """
         self._synchronize()
         self._find_cards()
+        baselines, now_s = self._system.baselines, self._clock.now_s()
         stale = {
             uuid: gauge
             for uuid, gauge in self._gauges.items()
-            if (old := idle.known(uuid, self._driver)) is None or old.age_s() >= max_age_s
+            if (old := baselines.get((uuid, self._driver))) is None or now_s - old.at_s >= max_age_s
         }
         for gauge in stale.values():
             gauge.open()
-        _follow(list(stale.values()), at_least_s=seconds)
+        _follow(list(stale.values()), self._clock, at_least_s=seconds)
         for uuid, gauge in stale.items():
             if (level := gauge.resting) is not None and gauge.settled:
-                idle.remember(uuid, self._driver, level)
-        known = {uuid: idle.known(uuid, self._driver) for uuid in self._gauges}
+                baselines[uuid, self._driver] = idle.seen(level)
+        known = {uuid: baselines.get((uuid, self._driver)) for uuid in self._gauges}
         return {uuid: baseline.power_w for uuid, baseline in known.items() if baseline is not None}
 
     def begin(self) -> None:
@@ -86,9 +99,9 @@ class EnergyMeter:
         self._looks = {uuid: state.snapshot(gauge.card) for uuid, gauge in self._gauges.items()}
         for gauge in self._gauges.values():
             gauge.open()
-        _follow(list(self._gauges.values()))
-        self._rapl = rapl.read(self._powercap)
-        self._start_s = time.monotonic()
+        _follow(list(self._gauges.values()), self._clock)
+        self._rapl = rapl.read(self._powercap, self._clock)
+        self._start_s = self._clock.now_s()
 
     def end(self) -> EnergyMetrics:
         """Close the window that `begin` opened; follows the counters until they hold all of it.
@@ -100,13 +113,13 @@ class EnergyMeter:
         if self._start_s is None or self._rapl is None:
             raise RuntimeError("EnergyMeter.end() without begin(): call begin() right before the work to measure")
         self._synchronize()
-        end_s = time.monotonic()
-        host = rapl.read(self._powercap)
+        end_s = self._clock.now_s()
+        host = rapl.read(self._powercap, self._clock)
         for gauge in self._gauges.values():
             gauge.open(after=True)
             gauge.poll()
         moments = {uuid: state.fleeting(gauge.card) for uuid, gauge in self._gauges.items()}
-        _follow(list(self._gauges.values()))
+        _follow(list(self._gauges.values()), self._clock)
         gpus = tuple(self._gpu(uuid, moments.get(uuid), self._start_s, end_s) for uuid in self.gpu_uuids)
         methods = {gauge.method for gauge in self._gauges.values()}
         self._last = _metrics(gpus, methods, end_s - self._start_s, self._rapl, host)
@@ -134,11 +147,11 @@ class EnergyMeter:
         for uuid in self.gpu_uuids:
             try:
                 if uuid not in self._gauges:
-                    card = Card(uuid)
+                    card = self._system.open_card(uuid)
                     self._names[uuid] = nvml.quietly(card.name)
-                    self._driver = nvml.quietly(nvml.driver_version) or ""
+                    self._driver = nvml.quietly(self._system.driver_version) or ""
                     card.refuse_mig()
-                    self._gauges[uuid] = gauge_for(card)
+                    self._gauges[uuid] = gauge_for(card, self._system)
                 self._gauges[uuid].card.refuse_mig()
             except CardFault as fault:
                 self._gauges.pop(uuid, None)
@@ -180,25 +193,25 @@ class EnergyMeter:
 
     def _baseline(self, uuid: str, found: Found) -> tuple[idle.Baseline | None, tuple[str, ...]]:
         """The card's power at rest: as measured for it, else as seen right before the window."""
-        known, level = idle.known(uuid, self._driver), found.before
+        known, level = self._system.baselines.get((uuid, self._driver)), found.before
         if known is None:
             unsure = level is None or "unsettled_before" in found.reasons
             return (None, ("no_idle_baseline",)) if unsure or level is None else (idle.seen(level), ())
         if level is not None and known.drifted(level):
-            idle.forget(uuid, self._driver)
+            del self._system.baselines[uuid, self._driver]
             return known, ("idle_drift",)
         return known, ()
 
 
-def _follow(gauges: Sequence[Gauge], *, at_least_s: float = 0.0) -> None:
+def _follow(gauges: Sequence[Gauge], clock: Clock, *, at_least_s: float = 0.0) -> None:
     """Read all cards in turn until each has seen enough, at least `at_least_s` long."""
-    opened_s = time.monotonic()
-    while gauges and not (all(g.ready() for g in gauges) and time.monotonic() - opened_s >= at_least_s):
+    opened_s = clock.now_s()
+    while gauges:
         for gauge in gauges:
             gauge.poll()
-        if all(g.ready() for g in gauges) and time.monotonic() - opened_s >= at_least_s:
+        if all(gauge.ready() for gauge in gauges) and clock.now_s() - opened_s >= at_least_s:
             return  # right after the step that was waited for, not a pause later
-        time.sleep(POLL_S)
+        clock.sleep(POLL_S)
 
 
 def _possible(found: Found, limit_w: float | None, duration_s: float) -> Found:

@@ -6,6 +6,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import pynvml
 
+from workers.energy import system
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -186,7 +188,7 @@ class Card:
         return tuple(name for name, mask in _CLOCK_EVENTS.items() if int(bits) & mask)
 
 
-def power_reader(card: Card) -> tuple[Callable[[], float], bool]:
+def power_reader(card: system.Card) -> tuple[Callable[[], float], bool]:
     """The best power reading that a card has, and whether it tells the power at once (W).
 
     Raises:

@@ -1,14 +1,14 @@
 """A card without an energy counter: its power, sampled by a process of its own and integrated."""
 
-import time
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
 from workers.energy.counter import Estimate, Level, Step, Tail, Track, energy_between
 from workers.energy.gauge import CounterGauge, Found
-from workers.energy.nvml import Card, CardFault, power_reader
-from workers.energy.sampler import INTERVAL_S, Sampler
+from workers.energy.nvml import CardFault, power_reader
+from workers.energy.sampler import INTERVAL_S
+from workers.energy.system import Card, Clock, PowerSampler, System
 from workers.records import EnergyMethod
 
 INSTANT_SETTLES_S, AVERAGE_SETTLES_S = 0.3, 1.5
@@ -27,8 +27,9 @@ class PowerGauge:
 
     method: ClassVar[EnergyMethod] = "nvml_power"
     card: Card
+    clock: Clock
     instant: bool
-    sampler: Sampler
+    sampler: PowerSampler
     period_s: float = INTERVAL_S
     _opened_s: float = 0.0
     _samples: list[tuple[float, float, float]] = field(default_factory=list)
@@ -36,7 +37,7 @@ class PowerGauge:
 
     def open(self, *, after: bool = False) -> None:
         """Watch from now on; before the window, forget what was."""
-        self._opened_s = time.monotonic()
+        self._opened_s = self.clock.now_s()
         if not after:
             self._fault = None
             self._samples = []
@@ -49,7 +50,7 @@ class PowerGauge:
     def ready(self) -> bool:
         """Whether the card has been watched for long enough."""
         settles_s = INSTANT_SETTLES_S if self.instant else AVERAGE_SETTLES_S
-        return self._fault is not None or time.monotonic() - self._opened_s > settles_s
+        return self._fault is not None or self.clock.now_s() - self._opened_s > settles_s
 
     @property
     def settled(self) -> bool:
@@ -105,7 +106,7 @@ class PowerGauge:
 Gauge = CounterGauge | PowerGauge
 
 
-def gauge_for(card: Card) -> Gauge:
+def gauge_for(card: Card, system: System) -> Gauge:
     """The best way to measure a card, found by asking it.
 
     Raises:
@@ -119,8 +120,8 @@ def gauge_for(card: Card) -> Gauge:
             _, instant = power_reader(card)
         except CardFault:
             raise fault from None
-        return PowerGauge(card, instant, Sampler(card.uuid))
-    return CounterGauge(card)
+        return PowerGauge(card, system.clock, instant, system.start_sampler(card.uuid))
+    return CounterGauge(card, system.clock)
 
 
 def _track(samples: list[tuple[float, float, float]]) -> Track:

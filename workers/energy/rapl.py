@@ -1,8 +1,9 @@
 """Energy of the host's processors and memory, from RAPL through Linux's powercap tree."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from workers.energy.system import MONOTONIC, Clock
 
 POWERCAP = Path("/sys/class/powercap")
 MAX_ZONE_W = 1000.0
@@ -45,11 +46,11 @@ def zones(root: Path = POWERCAP) -> list[Zone]:
     return found
 
 
-def read(root: Path = POWERCAP) -> Reading:
+def read(root: Path = POWERCAP, clock: Clock = MONOTONIC) -> Reading:
     """Read every counter once. Never raises."""
     values: dict[Zone, int] = {}
     reasons: dict[str, str] = {}
-    at_s = time.monotonic()
+    at_s = clock.now_s()
     for zone in zones(root):
         try:
             values[zone] = int(zone.path.read_text())

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.energy.nvml import Card, quietly
+from workers.energy.nvml import quietly
+from workers.energy.system import Card
 
 
 @dataclass(frozen=True, kw_only=True)

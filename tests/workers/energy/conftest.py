@@ -1,4 +1,4 @@
-"""A simulated machine, and a process on it that meters what a test tells it to."""
+"""A simulated machine in real time, and a process on it that meters what a test tells it to."""
 
 import json
 import subprocess
@@ -13,32 +13,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from nvml_sim import Simulation
 
 _CHILD = """
-import contextlib, io, json, math, os, sys, time, traceback
+import json, os, sys, time, traceback
 from nvml_sim import Simulation
-from workers.energy import EnergyMeter, card_names, cards, driver_version
+from workers.energy import EnergyMeter, card_names, cards, driver_version, nvml
+from workers.energy.sampler import Sampler
 sim = Simulation.attach()
-def at_once(card):
-    card.power(60)
-def in_60_ms(card):
-    card.power(60, ramp_s=0.06)
-def from_before_the_end(card):
-    for k in range(60):
-        card.power(60 + 80 * math.exp(-k / 10), at_ns=time.monotonic_ns() - 30_000_000 + k * 10_000_000)
-def window(meter, seconds=0.15, watts=350.0, fall=at_once):
-    start_s = begin(meter)
-    for i in range(sim.state.n_gpus):
-        sim[i].power(watts)
-    time.sleep(seconds)
-    for i in range(sim.state.n_gpus):
-        fall(sim[i])
-    energy = meter.end()
-    return energy, [drawn(i, start_s, energy) for i in range(sim.state.n_gpus)]
-def begin(meter):
-    # The meter's own stamp: any that a test makes lies as far from it as the machine pleases.
+def window(meter):
     meter.begin()
-    return meter._start_s
-def drawn(i, start_s, energy):
-    return sim[i].true_energy_j(round(start_s * 1e9), round((start_s + energy.duration_s) * 1e9))
+    return meter.end()
 def plain(value):
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else [plain(v) for v in value] \
         if isinstance(value, (list, tuple)) else value
@@ -76,15 +58,11 @@ class Machine:
         assert "error" not in reply, reply["error"]
         return reply["answer"]
 
-    def window(self, *, seconds: float = 0.15, watts: float = 350.0, gpus: str = "[sim.uuid(0)]") -> dict[str, Any]:
-        """Meter one window on a new meter."""
-        return self.run(f"answer = window(EnergyMeter({gpus}), {seconds}, {watts})[0]")
-
     def close(self) -> None:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(60)
         self.process.stdout.close()
 
 
@@ -94,17 +72,3 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)
     yield made
     made.close()
-
-
-@pytest.fixture
-def machine_of(tmp_path: Path) -> Iterator[Any]:
-    """Makes a machine with as many cards as asked for."""
-    made: list[Machine] = []
-
-    def make(*, gpus: int) -> Machine:
-        made.append(Machine(tmp_path, gpus=gpus))
-        return made[-1]
-
-    yield make
-    for machine in made:
-        machine.close()

@@ -181,3 +181,28 @@ def test_steps_that_come_irregularly_make_the_unseen_one_less_certain() -> None:
 def test_the_step_before_needs_a_period() -> None:
     with pytest.raises(ValueError, match="two steps"):
         step_before(Step(at_s=1, half_s=0, energy_j=1), 1.0, [Track()])
+
+
+def test_steps_that_come_too_soon_after_a_track_was_opened_are_no_part_of_its_level() -> None:
+    steps = [Step(at_s=10 + i * 0.05, half_s=0.001, energy_j=60 * 0.05 * i) for i in range(1, 9)]
+    level = Track(steps=steps, opened_s=10.0).level()
+    assert level is not None
+    assert level.steps[0].at_s == pytest.approx(10.15)
+    assert level.first == steps[0]
+    assert Track(steps=steps, opened_s=10.3).level() is None
+
+
+def test_a_level_that_a_lagging_counter_shows_of_the_window_is_not_the_rest_after_it() -> None:
+    # busy at 120 W until 10.0; the counter lags by 0.12 s, so its first steps show 120 W still, and the rest is 100 W
+    energies = [120 * 0.02 * min(i, 6) + 100 * 0.02 * max(0, i - 6) for i in range(1, 16)]
+    steps = [Step(at_s=10 + i * 0.02, half_s=0.001, energy_j=j) for i, j in enumerate(energies, start=1)]
+    level = Track(steps=steps, opened_s=10.0).level()
+    assert level is not None
+    assert level.power_w == pytest.approx(100, abs=1)
+
+
+def test_power_below_rest_after_the_window_widens_the_uncertainty_by_what_was_missing() -> None:
+    levels = [*LEVELS[:2], (END_S + 0.1, 30.0), LEVELS[2]]
+    found = measured(energy=lambda at: energy_up_to(at, levels))
+    assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j
+    assert found.uncertainty_j >= 3.0

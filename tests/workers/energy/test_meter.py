@@ -1,239 +1,154 @@
-"""The figures: against simulated cards, whose true energy is known."""
+"""The figures, in virtual time: what the meter says of single windows beside what was really drawn."""
 
 from statistics import fmean
-from typing import Any
 
 import pytest
+from nvml_sim.virtual import VirtualSystem
+from windows import Figure, Scenario, meter_of, metered, system_of, window
 
 from workers.energy import EnergyMeter
 
-WINDOWS = """
-import random
-random.seed({seed})
-meter = EnergyMeter([sim.uuid(i) for i in range(sim.state.n_gpus)])
-answer = []
-for _ in range({windows}):
-    energy, truth = window(meter, {seconds} * random.uniform(0.85, 1.15), fall={fall})
-    answer += [(gpu.energy_j, gpu.energy_uncertainty_j, t) for gpu, t in zip(energy.gpus, truth)]
-    for i in range(sim.state.n_gpus):
-        sim[i].phase_ns += random.randrange(100_000_000)
-    time.sleep(0.12)
-"""
-MS = 1_000_000
+NO_INSTANT_POWER = {"instant_power_w": "not_supported"}
 
 
-def relative_error(figures: list[list[float]]) -> float:
-    return fmean(abs(energy / truth - 1) for energy, _, truth in figures)
+def busy(seconds: float = 0.3, watts: float = 350.0, **more: object) -> Scenario:
+    """60 W, then the work, then 60 W again."""
+    return Scenario(work=[(seconds, watts, 0.0)], **more)
 
 
-def covered(figures: list[list[float]]) -> float:
-    return fmean(abs(energy - truth) <= uncertainty for energy, uncertainty, truth in figures)
+def windows(scenario: Scenario, count: int) -> list[Figure]:
+    return [figure for seed in range(count) for figure in metered(scenario, seed).figures]
 
 
-def relative_uncertainty(figures: list[list[float]]) -> float:
-    return fmean(uncertainty / truth for _, uncertainty, truth in figures)
+def relative_error(found: list[Figure]) -> float:
+    return fmean(abs(figure.energy_j / figure.true_j - 1) for figure in found)
 
 
-def measure(machine: Any, *, seconds: float, windows: int, fall: str = "at_once") -> Any:
-    return machine.run(WINDOWS.format(seed=1, seconds=seconds, windows=windows, fall=fall))
+def relative_uncertainty(found: list[Figure]) -> float:
+    return fmean(figure.uncertainty_j / figure.true_j for figure in found)
 
 
-@pytest.mark.parametrize(("seconds", "windows", "bound"), [(0.2, 4, 0.01), (1.0, 2, 0.002)])
-def test_a_step_from_60_to_350_w_is_measured_within_its_bound(
-    machine: Any, seconds: float, windows: int, bound: float
-) -> None:
-    figures = measure(machine, seconds=seconds, windows=windows)
-    assert relative_error(figures) <= bound
-    assert relative_uncertainty(figures) <= 3 * bound
+@pytest.mark.parametrize(("seconds", "error", "stated"), [(0.2, 0.002, 0.008), (1.0, 0.0005, 0.002)])
+def test_a_step_from_60_to_350_w_is_measured_within_its_bound(seconds: float, error: float, stated: float) -> None:
+    found = windows(busy(seconds), 50)
+    assert relative_error(found) <= error
+    assert relative_uncertainty(found) <= stated
 
 
-@pytest.mark.slow
-def test_the_truth_lies_within_the_uncertainty_in_95_of_100_windows(tmp_path: Any, machine_of: Any) -> None:
-    machine = machine_of(gpus=8)
-    figures = measure(machine, seconds=0.2, windows=13)
-    assert len(figures) >= 100
-    assert covered(figures) >= 0.95
-    assert relative_error(figures) <= 0.01
+@pytest.mark.parametrize("faults", [{}, NO_INSTANT_POWER], ids=["with instant power", "without"])
+def test_power_that_falls_slowly_after_the_work_widens_the_uncertainty(faults: dict[str, str]) -> None:
+    for seed in range(20):
+        _, figure = metered(busy(after=[(0.0, 60.0, 0.06)], card={"faults": faults}), seed)
+        assert figure.covered
+        assert figure.uncertainty_j > 0.02 * figure.true_j  # 60 ms of it are 8.7 J, which nobody can tell exactly
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fall", ["in_60_ms", "from_before_the_end"])
-@pytest.mark.parametrize(("instant", "bound"), [(True, 0.15), (False, 0.3)])
-def test_so_it_does_where_the_power_falls_slowly_after_the_work(
-    machine_of: Any, instant: bool, bound: float, fall: str
-) -> None:
-    machine = machine_of(gpus=8)
-    for index in range(8):
-        machine.cards[index].error_instant = 0 if instant else 3
-        machine.cards[index].period_ns = (100 if index % 2 else 20) * MS
-    figures = measure(machine, seconds=0.3, windows=13, fall=fall)
-    assert covered(figures) >= 0.95
-    assert relative_uncertainty(figures) <= bound
+def test_without_instant_power_a_window_is_less_certain() -> None:
+    with_it, without = (windows(busy(card={"faults": faults}), 20) for faults in ({}, NO_INSTANT_POWER))
+    assert relative_uncertainty(without) > 2 * relative_uncertainty(with_it)
 
 
-HARD_CASES = {
-    "a counter of 20 ms": {"period_ns": 20 * MS},
-    "steps that come late by up to 30 ms": {"jitter_ns": 30 * MS},
-    "a counter that lags by 30 ms": {"lag_ns": 30 * MS},
-    "a counter that lags by more than its period": {"lag_ns": 150 * MS},
-    "a counter that averages over 50 ms": {"smear_ns": 50 * MS},
-    "a counter in whole joules": {"quantum_mj": 1000},
-    "no instant power": {"error_instant": 3},
-    "instant power that is refreshed every 100 ms": {"instant_hold_ns": 100 * MS},
-}
+def test_a_card_that_rests_differently_afterwards_is_less_certain_by_the_lag_that_it_may_have() -> None:
+    alike, other = (windows(busy(after=[(0.0, rest_w, 0.0)]), 20) for rest_w in (60.0, 100.0))
+    assert relative_uncertainty(other) > 2 * relative_uncertainty(alike)
 
 
-def test_the_truth_lies_within_the_uncertainty_whatever_the_counter_is_like(machine_of: Any) -> None:
-    machine = machine_of(gpus=len(HARD_CASES))
-    for index, case in enumerate(HARD_CASES.values()):
-        for name, value in case.items():
-            setattr(machine.cards[index], name, value)
-    figures = measure(machine, seconds=0.2, windows=3)
-    for index, name in enumerate(HARD_CASES):
-        mine = figures[index :: len(HARD_CASES)]
-        assert covered(mine) == 1, (name, mine)
-        assert relative_error(mine) <= 0.03, (name, mine)
+def test_a_counter_whose_lag_hides_the_last_moments_before_the_window_is_held_against_the_instant_power() -> None:
+    moved = [(0.3, 60.0, 0.0), (0.0, 200.0, 0.0)]  # seen by a counter of 20 ms that lags by 0.1 s only after 0.4 s
+    scenario = busy(1.0, meanwhile=moved, idle_w=60.0, card={"period_s": 0.02, "lag_s": 0.1})
+    for seed in range(20):
+        record, figure = metered(scenario, seed)
+        assert figure.covered, (seed, figure, record.energy_reasons)
 
 
-@pytest.mark.parametrize("instant", [True, False])
-def test_power_that_falls_slowly_after_the_work_is_not_counted_or_widens_the_uncertainty(
-    machine: Any, instant: bool
-) -> None:
-    machine.cards[0].error_instant = 0 if instant else 3
-    found, (truth, *_) = machine.run("answer = window(EnergyMeter([sim.uuid(0)]), 0.3, fall=in_60_ms)")
-    energy, uncertainty = found["gpu_energy_j"], found["gpu_energy_uncertainty_j"]
-    assert abs(energy - truth) <= uncertainty
-    assert uncertainty > 0.02 * truth  # 60 ms of falling power is 8.7 J, which nobody can tell exactly
+def test_the_record_carries_everything_that_the_contract_names() -> None:
+    system = system_of(busy(cards=2))
+    system.cards[1].period_s = 0.05
+    record, *_ = window(system, meter_of(system), busy(cards=2))
+    assert record.energy_method == "nvml_counter"
+    assert record.energy_confidence == "high"
+    assert record.energy_reasons == ()
+    assert set(record.per_gpu) == set(system.uuids)
+    assert record.gpu_energy_j == pytest.approx(sum(record.per_gpu.values()))
+    assert record.gpu_energy_net_j == pytest.approx(record.gpu_energy_j - record.idle_power_w * record.duration_s)
+    assert record.idle_power_w == pytest.approx(120, rel=0.05)
+    assert record.counter_period_ms == pytest.approx(100, rel=0.1)
+    first, second = record.gpus
+    assert second.counter_period_ms == pytest.approx(50, rel=0.1)
+    assert (first.temperature_start_c, first.sm_clock_mhz, first.power_limit_w) == (40, 1980, 700)
+    assert (first.throttled, first.foreign_processes, first.mig) == (False, 0, False)
+    assert first.name == "Virtual H100"
 
 
-def test_power_that_goes_up_and_down_within_the_window_is_measured(machine: Any) -> None:
-    energy, uncertainty, truth = machine.run(
-        """
-meter = EnergyMeter([sim.uuid(0)])
-start_s = begin(meter)
-at = time.monotonic_ns()
-for watts in (450, 250, 400, 300, 200, 350, 500, 150) * 20:
-    sim[0].power(watts, at_ns=at)
-    at += 17_000_000
-time.sleep(0.5)
-sim[0].power(60)
-energy = meter.end()
-answer = energy.gpu_energy_j, energy.gpu_energy_uncertainty_j, drawn(0, start_s, energy)
-"""
-    )
-    assert abs(energy - truth) <= uncertainty
-    assert uncertainty <= 0.05 * truth
+def test_a_window_that_does_nothing_has_a_net_energy_around_zero_of_either_sign() -> None:
+    records = [metered(busy(watts=60.0), seed).record for seed in range(50)]
+    assert all(abs(r.gpu_energy_net_j) <= r.gpu_energy_net_uncertainty_j for r in records)
+    assert {r.gpu_energy_net_j > 0 for r in records} == {True, False}
 
 
-def test_the_record_carries_everything_that_the_contract_names(machine: Any) -> None:
-    machine.cards[1].period_ns = 50 * MS
-    found = machine.window(gpus="[sim.uuid(0), sim.uuid(1)]", seconds=0.3)
-    assert found["energy_method"] == "nvml_counter"
-    assert found["energy_confidence"] == "high"
-    assert found["energy_reasons"] == []
-    assert set(found["per_gpu"]) == {machine.cards.uuid(0), machine.cards.uuid(1)}
-    assert found["gpu_energy_j"] == pytest.approx(sum(found["per_gpu"].values()))
-    assert found["gpu_energy_net_j"] == pytest.approx(
-        found["gpu_energy_j"] - found["idle_power_w"] * found["duration_s"]
-    )
-    assert found["idle_power_w"] == pytest.approx(120, rel=0.05)
-    assert found["counter_period_ms"] == pytest.approx(100, rel=0.1)
-    first, second = found["gpus"]
-    assert second["counter_period_ms"] == pytest.approx(50, rel=0.1)
-    assert (first["temperature_start_c"], first["sm_clock_mhz"], first["power_limit_w"]) == (40, 1980, 700)
-    assert (first["throttled"], first["foreign_processes"], first["mig"]) == (False, 0, False)
-    assert first["name"] == "Simulated H100"
+def test_steady_power_that_was_counted_from_zero_is_no_coarse_counter() -> None:
+    system = VirtualSystem()
+    card = system.cards[0]
+    card.counter_start_mj, card.phase_s = 0, 0.0
+    card.power.set(60.0, at_s=system.clock.at_s - 20)  # before the window all values are multiples of 6000 mJ
+    record, figure = window(system, meter_of(system), busy())
+    assert record.energy_reasons == ()
+    assert figure.covered
+    assert figure.uncertainty_j <= 0.03 * figure.true_j
 
 
-def test_a_window_that_does_nothing_has_a_net_energy_around_zero_of_either_sign(machine: Any) -> None:
-    found = machine.window(watts=60, seconds=0.3)
-    assert abs(found["gpu_energy_net_j"]) <= found["gpu_energy_net_uncertainty_j"]
-    assert found["gpu_energy_j"] == pytest.approx(60 * found["duration_s"], rel=0.05)
+def test_nvml_is_not_asked_inside_the_window() -> None:
+    system = VirtualSystem()
+    meter = meter_of(system)
+    meter.begin()
+    before = system.cards[0].calls
+    meter.relative_uncertainty_after(0.2)
+    assert system.cards[0].calls == before
 
 
-def test_steady_power_that_was_counted_from_zero_is_no_coarse_counter(machine: Any) -> None:
-    card = machine.cards[0]
-    card.counter_start_mj = 0
-    card.power(60, at_ns=card.phase_ns - 20_000_000_000)
-    # Before the window all values are multiples of 6000 mJ.
-    found, truth = machine.run("answer = window(EnergyMeter([sim.uuid(0)]), 0.3)")
-    assert found["energy_reasons"] == []
-    assert abs(found["gpu_energy_j"] - truth[0]) <= found["gpu_energy_uncertainty_j"] <= 0.03 * truth[0]
+def test_the_device_is_synchronised_before_either_end_is_stamped() -> None:
+    system = VirtualSystem()
+    waits: list[float] = []
+
+    def wait() -> None:
+        waits.append(system.clock.at_s)
+        system.clock.at_s += 1.0
+
+    meter = meter_of(system, synchronize=wait)
+    meter.begin()
+    assert len(waits) == 1
+    record = meter.end()
+    assert record.duration_s == pytest.approx(1.0, abs=0.001)  # the wait at the end is the work's, the first one is not
 
 
-def test_nvml_is_not_asked_inside_the_window(machine: Any) -> None:
-    before, after = machine.run(
-        """
-meter = EnergyMeter([sim.uuid(0)])
-meter.begin()
-before = sim[0].calls
-time.sleep(0.2); meter.relative_uncertainty_after(0.2)
-after = sim[0].calls
-meter.end()
-answer = before, after
-"""
-    )
-    assert before == after
+def test_a_meter_serves_many_windows_and_predicts_how_certain_the_next_is() -> None:
+    system = VirtualSystem()
+    meter = meter_of(system)
+    assert meter.relative_uncertainty_after(1.0) is None
+    meter.begin()
+    assert 0 < meter.relative_uncertainty_after(1.0) < 0.05
+    meter.end()
+    for _ in range(2):
+        record, figure = window(system, meter, busy())
+        assert figure.covered
+    assert meter.relative_uncertainty_after(record.duration_s) == pytest.approx(figure.uncertainty_j / figure.energy_j)
+    assert meter.relative_uncertainty_after(0.1) == pytest.approx(10 * meter.relative_uncertainty_after(1.0))
 
 
-def test_no_thread_is_started(machine: Any) -> None:
-    before, inside = machine.run(
-        """
-threads = lambda: len(os.listdir("/proc/self/task"))
-before = threads()
-meter = EnergyMeter([sim.uuid(0)])
-meter.begin(); answer = before, threads(); meter.end()
-"""
-    )
-    assert before == inside
+def test_a_card_given_twice_is_counted_once_and_torchs_spelling_is_understood() -> None:
+    system = VirtualSystem()
+    (uuid,) = system.uuids
+    meter = EnergyMeter([uuid, uuid.removeprefix("GPU-")], system=system.ports)
+    assert list(window(system, meter, busy()).record.per_gpu) == [uuid]
 
 
-def test_the_device_is_synchronised_before_either_end_is_stamped(machine: Any) -> None:
-    calls, duration = machine.run(
-        """
-calls = []
-meter = EnergyMeter([sim.uuid(0)], synchronize=lambda: (calls.append(1), time.sleep(1.0)))
-meter.begin()
-answer = len(calls)
-energy = meter.end()
-answer = answer, energy.duration_s
-"""
-    )
-    assert calls == 1
-    assert 1.0 <= duration < 2.0  # the wait at the end belongs to the work, the one at the start does not
-
-
-def test_a_meter_serves_many_windows_and_predicts_how_certain_the_next_is(machine: Any) -> None:
-    unknown, first, last, errors, left = machine.run(
-        """
-meter = EnergyMeter([sim.uuid(0)])
-unknown = meter.relative_uncertainty_after(1.0)
-meter.begin(); first = meter.relative_uncertainty_after(1.0); meter.end()
-found, truths = zip(*(window(meter) for _ in range(2)))
-answer = unknown, first, meter.relative_uncertainty_after(found[-1].duration_s), \
-    [abs(e.gpu_energy_j - t[0]) / e.gpu_energy_uncertainty_j for e, t in zip(found, truths)], \
-    found[-1].gpu_energy_uncertainty_j / found[-1].gpu_energy_j
-"""
-    )
-    assert unknown is None
-    assert 0 < first < 0.05
-    assert max(errors) <= 1
-    assert last == pytest.approx(left)
-
-
-def test_the_prediction_falls_with_the_length_of_the_window(machine: Any) -> None:
-    short, long = machine.run(
-        """
-meter = EnergyMeter([sim.uuid(0)]); window(meter)
-answer = meter.relative_uncertainty_after(0.1), meter.relative_uncertainty_after(1.0)
-"""
-    )
-    assert short == pytest.approx(10 * long)
-
-
-def test_a_card_given_twice_is_counted_once_and_torchs_spelling_is_understood(machine: Any) -> None:
-    found = machine.window(gpus="[sim.uuid(0), sim.uuid(0).removeprefix('GPU-')]")
-    assert list(found["per_gpu"]) == [machine.cards.uuid(0)]
+def test_a_machine_that_stalls_is_no_counter_that_stands_still() -> None:
+    system = VirtualSystem()
+    sleep, stalls = system.clock.sleep, iter([5.0])
+    system.clock.sleep = lambda seconds: sleep(seconds + next(stalls, 0.0))
+    record, figure = window(system, meter_of(system), busy())
+    assert record.energy_reasons == ()
+    assert figure.covered
 
 
 def test_end_without_begin_names_the_mistake() -> None:
@@ -241,7 +156,7 @@ def test_end_without_begin_names_the_mistake() -> None:
         EnergyMeter([]).end()
 
 
-def test_without_a_gpu_the_gpu_figures_are_null_with_a_reason(tmp_path: Any) -> None:
+def test_without_a_gpu_the_gpu_figures_are_null_with_a_reason(tmp_path) -> None:
     meter = EnergyMeter([], powercap=tmp_path)
     meter.begin()
     found = meter.end()
@@ -253,12 +168,8 @@ def test_without_a_gpu_the_gpu_figures_are_null_with_a_reason(tmp_path: Any) -> 
     assert meter.relative_uncertainty_after(1.0) is None
 
 
-def test_cards_are_listed_with_what_they_can_tell(machine: Any) -> None:
-    machine.cards[1].error_energy = machine.cards[1].error_instant = 3
-    listed, names, driver = machine.run("answer = cards(), card_names([sim.uuid(1), 'GPU-none']), driver_version()")
-    assert [(c["energy_counter"], c["instant_power"], c["mig"]) for c in listed] == [
-        (True, True, False),
-        (False, False, False),
-    ]
-    assert names == ["Simulated H100", "unknown"]
-    assert driver == "580.00 (simulated)"
+def test_two_machines_do_not_share_what_they_know_of_their_cards() -> None:
+    first, second = VirtualSystem(idle_w=60.0), VirtualSystem(idle_w=90.0)
+    assert first.uuids == second.uuids
+    assert list(meter_of(first).measure_idle().values()) == [pytest.approx(60, rel=0.03)]
+    assert list(meter_of(second).measure_idle().values()) == [pytest.approx(90, rel=0.03)]

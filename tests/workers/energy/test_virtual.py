@@ -1,0 +1,48 @@
+"""The cards of virtual time are the cards of the C library: the same power makes the same counter."""
+
+from typing import Any
+
+import pytest
+from nvml_sim.virtual import IDLE, VirtualCard, VirtualClock
+
+MS = 1_000_000
+POWERS = [(0, 60.0, 0), (1000, 350.0, 0), (1400, 100.0, 150), (2100, 420.0, 40), (2300, 60.0, 700)]  # ms, W, ramp in ms
+COUNTERS = {
+    "plain": {},
+    "lag": {"lag_ns": 37 * MS},
+    "jitter": {"jitter_ns": 30 * MS},
+    "smear": {"smear_ns": 50 * MS},
+    "quantum": {"quantum_mj": 1000},
+    "fast": {"period_ns": 20 * MS, "lag_ns": 120 * MS},
+}
+
+
+@pytest.mark.parametrize("counter", COUNTERS.values(), ids=COUNTERS)
+def test_the_counter_shows_what_the_c_librarys_shows(machine: Any, counter: dict[str, int]) -> None:
+    real = machine.cards[0]
+    virtual = VirtualCard("GPU-0", VirtualClock(IDLE, 0), phase_s=real.phase_ns / 1e9)
+    for name, value in counter.items():
+        setattr(real, name, value)
+        setattr(virtual, name.replace("_ns", "_s"), value / 1e9 if name.endswith("_ns") else value)
+    start_ns = real._events[0].at_ns + 1000 * MS
+    real.n_events = 0
+    for at_ms, watts, ramp_ms in POWERS:
+        at_ns = start_ns + at_ms * MS
+        real.power(watts, at_ns=at_ns, ramp_s=ramp_ms / 1e3)
+        virtual.power.set(watts, at_s=at_ns / 1e9, ramp_s=ramp_ms / 1e3)
+    moments_ns = [start_ns + at_ms * MS + MS // 2 for at_ms in range(211, 4000, 53)]
+    shown = machine.run(
+        f"answer = []\ncard = nvml.Card(sim.uuid(0))\nfor moment in {moments_ns}:\n"
+        "    sim[0].stall_at_ns = moment\n    answer.append(card.energy_mj())"
+    )
+    assert [virtual.counter_mj(moment / 1e9) for moment in moments_ns] == pytest.approx(
+        shown, abs=max(1, counter.get("quantum_mj", 0))
+    )
+
+
+def test_the_clock_moves_only_when_somebody_waits_or_looks() -> None:
+    clock = VirtualClock(IDLE, 0)
+    first = clock.now_s()
+    assert 0 < clock.now_s() - first < 0.001
+    clock.sleep(3600.0)
+    assert 3600 < clock.now_s() - first < 3601
