@@ -85,7 +85,7 @@ class Spread(Record):
 
 
 class Statistics(Record):
-    """Every headline figure's spread; the sentence of its mean stands at the figure itself."""
+    """Every headline figure's spread; its mean is the figure itself."""
 
     output_tokens_per_s_over_repeats: Spread = Spread()
     """Output tokens/s of each repeat. Unit: tokens/s."""
@@ -124,8 +124,10 @@ class RawRow(Record):
 class AggregatedResult(Record):
     """One row of `results.parquet`: a cell over its ranks and repeats, failed and skipped ones included.
 
-    Counts, times and energies are totals over the repeats that are ok; rates are ratios of totals. FLOPs are of one
-    inference of the whole batch. The spread over repeats stands in the `_over_repeats_` columns.
+    Counts, windows and energies are totals over the repeats that are ok. What each repeat has a value of (tokens/s, the
+    mean of a latency, J/token, FLOP/s, peak memory) is the geometric mean of these values, not a ratio of totals:
+    `output_tokens_per_s` is `output_tokens_per_s_over_repeats_mean`, and the interval beside it is around that number.
+    Percentiles are of all requests of all repeats together. FLOPs are of one inference of the whole batch.
     """
 
     cell: CellSettings
@@ -153,9 +155,9 @@ class AggregatedResult(Record):
     inference_metrics: InferenceMetrics | None = None
     energy_metrics: EnergyMetrics = EnergyMetrics()
     energy_per_output_token_j: NonNegativeFloat | None = None
-    """GPU energy over generated tokens; null without energy. Unit: J/token."""
+    """GPU energy over generated tokens; null where a repeat is without energy. Unit: J/token."""
     energy_per_output_token_uncertainty_j: NonNegativeFloat | None = None
-    """Half width of its 95 % interval from the meters. Unit: J/token."""
+    """Half width of its 95 % interval from the meters, no part of the one over repeats. Unit: J/token."""
     efficiency_flops_per_watt: NonNegativeFloat | None = None
     """FLOP/s per watt of mean GPU power; null without energy or FLOPs. Unit: FLOP/s/W."""
     emissions_g: NonNegativeFloat | None = None

@@ -1,23 +1,23 @@
 """Outcomes -> rows. Aggregation is physics, and each rule says why beside it. Pure.
 
 ranks    tokens and FLOPs add up, energy adds up over distinct GPUs, time is the union, memory the maximum per GPU
-repeats  counts, times and joules add up; rates are ratios of totals; the spread over repeats stands beside them
+repeats  counts, times and joules add up; what has a value of its own in each repeat (rates, mean latencies, J/token,
+         peak memory) is the geometric mean of these, with the interval around it in the `_over_repeats_` columns
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from orchestrator.aggregate.compute import compute, tokens_per_inference
+from orchestrator.aggregate.compute import compute, peak_memory_mb, tokens_per_inference
 from orchestrator.aggregate.energy import energy
 from orchestrator.aggregate.inference import Repeat, inference
 from orchestrator.config import Emissions
 from orchestrator.emissions import grams_co2e
 from orchestrator.energy_union import union
-from orchestrator.results import AggregatedResult, CellSettings, RawRow, Statistics, SweepInfo
+from orchestrator.results import AggregatedResult, CellSettings, RawRow, Spread, Statistics, SweepInfo
 from orchestrator.statistics import spread
 from orchestrator.windows import wall_clocks_agree
 from workers.records import (
     Cell,
-    CombinedMetrics,
     EnergyMetrics,
     NormalisedMetrics,
     Outcome,
@@ -74,10 +74,11 @@ def _figures(
     energies = [union(repeat) for repeat in good]
     tokens = inference(leaders)
     joules = energy(energies)
-    flops = compute(leaders, every_rank=every, inference=tokens)
-    combined = CombinedMetrics(inference=tokens, energy=joules, compute=flops)
+    flops = compute(leaders, every_rank=good, inference=tokens)
+    statistics = _statistics(leaders, good, energies)
     precision = _precision(every[0], reference_perplexity)
-    mean_power_w = joules.gpu_energy_j / joules.duration_s if joules.gpu_energy_j and joules.duration_s else None
+    joules_per_token = statistics.energy_per_output_token_j_over_repeats.mean
+    power_w = _complete(_ratio(one.gpu_energy_j, one.duration_s) for one in energies).mean
     return {
         "repeat_started_unix_s": tuple(repeat[0].window_start_unix_s for repeat in good),
         "load_s": max(rank.load_s for rank in every),
@@ -86,9 +87,9 @@ def _figures(
         "compute_metrics": flops,
         "inference_metrics": tokens,
         "energy_metrics": joules,
-        "energy_per_output_token_j": _per_token(joules.gpu_energy_j, tokens.generated_tokens),
-        "energy_per_output_token_uncertainty_j": _per_token(joules.gpu_energy_uncertainty_j, tokens.generated_tokens),
-        "efficiency_flops_per_watt": combined.efficiency_flops_per_watt,
+        "energy_per_output_token_j": joules_per_token,
+        "energy_per_output_token_uncertainty_j": _ratio(joules.gpu_energy_uncertainty_j, tokens.generated_tokens),
+        "efficiency_flops_per_watt": _ratio(flops.flops_per_second, power_w),
         **_emissions(joules.gpu_energy_j, emissions),
         "precision_metadata": precision,
         "normalised_metrics": NormalisedMetrics.from_metrics(
@@ -96,12 +97,11 @@ def _figures(
             flops=flops.flops.value if flops.flops else None,
             output_tokens=tokens_per_inference(leaders[0]),
             tokens_per_second=tokens.output_tokens_per_s,
-            gpu_energy_j=joules.gpu_energy_j,
-            energy_tokens=tokens.generated_tokens,
-            mean_power_w=mean_power_w,
+            joules_per_token=joules_per_token,
+            mean_power_w=power_w,
         ),
         "quality": every[0].quality,
-        "statistics": _statistics(leaders, good, energies),
+        "statistics": statistics,
         "environment": every[0].environment,
         "mixed": _mixed(good),
     }
@@ -114,15 +114,17 @@ def _statistics(leaders: Sequence[Repeat], good: Sequence[Repeat], energies: Seq
         ttft_s_over_repeats=spread(one.ttft.mean_s if one.ttft else None for one in one_by_one),
         tpot_s_over_repeats=spread(one.tpot.mean_s if one.tpot else None for one in one_by_one),
         e2e_s_over_repeats=spread(one.e2e.mean_s if one.e2e else None for one in one_by_one),
-        energy_per_output_token_j_over_repeats=spread(
-            _per_token(joules.gpu_energy_j, one.generated_tokens)
-            for joules, one in zip(energies, one_by_one, strict=True)
+        energy_per_output_token_j_over_repeats=_complete(
+            _ratio(joules.gpu_energy_j, one.generated_tokens) for joules, one in zip(energies, one_by_one, strict=True)
         ),
-        peak_memory_mb_over_repeats=spread(
-            max((r.compute_metrics.peak_memory_mb for r in repeat if r.compute_metrics.peak_memory_mb), default=None)
-            for repeat in good
-        ),
+        peak_memory_mb_over_repeats=_complete(map(peak_memory_mb, good)),
     )
+
+
+def _complete(values: Iterable[float | None]) -> Spread:
+    """The spread of a figure that a cell has only if all its repeats have it: one without is a doubt about the rest."""
+    every = list(values)
+    return Spread() if None in every else spread(every)
 
 
 def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[RawRow]:
@@ -204,8 +206,8 @@ def _mixed(good: Sequence[Repeat]) -> tuple[str, ...]:
     return found if all(map(wall_clocks_agree, good)) else (*found, "wall_clocks")
 
 
-def _per_token(joules: float | None, tokens: int) -> float | None:
-    return None if joules is None or not tokens else joules / tokens
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
 
 
 def _untried(failure: ProcessFailure | None) -> bool:

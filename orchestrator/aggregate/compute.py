@@ -2,40 +2,41 @@
 
 FLOPs add up over data-parallel ranks; repeats compute the same again, so the FLOPs of any repeat are the cell's, and a
 repeat without them changes nothing. Confidence is the lowest of the parts, and the method is that part's. Memory is a
-maximum per GPU: what a card must have. A sum or maximum that lacks a rank is null, with that rank's reason.
+maximum per GPU, what a card must have, and the mean of these over the repeats. A sum or maximum that lacks a rank is
+null, with that rank's reason.
 """
 
 from collections.abc import Callable, Sequence
 from typing import get_args
 
 from orchestrator.aggregate.inference import Repeat
+from orchestrator.statistics import mean
 from workers.records import (
     ComputeMetrics,
     Confidence,
     FlopsEstimates,
     FlopsResult,
     InferenceMetrics,
-    RawProcessResult,
 )
 
 _ORDER: tuple[str, ...] = get_args(Confidence)
 
 
-def compute(
-    repeats: Sequence[Repeat], *, every_rank: Sequence[RawProcessResult], inference: InferenceMetrics
-) -> ComputeMetrics:
+def compute(repeats: Sequence[Repeat], *, every_rank: Sequence[Repeat], inference: InferenceMetrics) -> ComputeMetrics:
     """All repeats of a cell as one.
 
     Args:
         repeats: The ranks of each repeat that have FLOPs of their own.
-        every_rank: All processes of all repeats, for their memory.
+        every_rank: All processes of each repeat, for their memory.
         inference: What the same ranks generated, as one.
     """
     parts = [[rank.compute_metrics for rank in repeat] for repeat in repeats]
     sums = [(one, part) for part in parts if (one := _sum_over_ranks(part)) is not None]
     verdict, counted = min(sums, key=lambda one: _ORDER.index(one[0].confidence), default=(None, parts[0]))
     per_inference = tokens_per_inference(repeats[0])
-    memories = [rank.compute_metrics for rank in every_rank]
+    per_token = verdict.value / per_inference if verdict and per_inference else None
+    memories = [rank.compute_metrics for repeat in every_rank for rank in repeat]
+    peaks = [peak_memory_mb(repeat) for repeat in every_rank]
     return ComputeMetrics(
         flops=verdict,
         flops_reason=None
@@ -44,12 +45,12 @@ def compute(
         estimates=_estimates([part.estimates for part in counted]),
         parameters=counted[0].parameters,
         active_parameters=counted[0].active_parameters,
-        flops_per_token=verdict.value / per_inference if verdict and per_inference else None,
-        flops_per_second=verdict.value * inference.generations / inference.window_s if verdict else None,
-        mfu=_mean(repeats, lambda part: part.mfu),
-        mbu=_mean(repeats, lambda part: part.mbu),
+        flops_per_token=per_token,
+        flops_per_second=None if per_token is None else per_token * inference.output_tokens_per_s,
+        mfu=mean(_over_ranks(repeat, lambda part: part.mfu) for repeat in repeats),
+        mbu=mean(_over_ranks(repeat, lambda part: part.mbu) for repeat in repeats),
         peak_source=counted[0].peak_source,
-        peak_memory_mb=_largest([memory.peak_memory_mb for memory in memories]),
+        peak_memory_mb=None if None in peaks else mean(peaks),
         peak_memory_reason=next((m.peak_memory_reason for m in memories if m.peak_memory_reason), None),
         model_memory_mb=_largest([memory.model_memory_mb for memory in memories]),
         memory_method=next((memory.memory_method for memory in memories if memory.memory_method), None),
@@ -73,6 +74,11 @@ def _estimates(ranks: Sequence[FlopsEstimates]) -> FlopsEstimates:
     return FlopsEstimates(**sums, failures=failures)
 
 
+def peak_memory_mb(ranks: Repeat) -> float | None:
+    """The highest peak among a run's processes; null where one is unknown. Unit: MB."""
+    return _largest([rank.compute_metrics.peak_memory_mb for rank in ranks])
+
+
 def _largest(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return max(known) if known and len(known) == len(values) else None
@@ -84,11 +90,11 @@ def tokens_per_inference(ranks: Repeat) -> float:
     return sum(one.generated_tokens / one.generations for one in tokens if one.generations)
 
 
-def _mean(repeats: Sequence[Repeat], value: Callable[[ComputeMetrics], float | None]) -> float | None:
-    """Utilisation over the repeats whose ranks all have it, each rank weighted by its window; null where none has."""
-    values = [
-        [(one, rank.inference_metrics.window_s) for rank in repeat if (one := value(rank.compute_metrics)) is not None]
-        for repeat in repeats
+def _over_ranks(ranks: Repeat, value: Callable[[ComputeMetrics], float | None]) -> float | None:
+    """Utilisation of a run, each rank weighted by its window; null where one is unknown."""
+    known = [
+        (one, rank.inference_metrics.window_s) for rank in ranks if (one := value(rank.compute_metrics)) is not None
     ]
-    known = [one for found, repeat in zip(values, repeats, strict=True) if len(found) == len(repeat) for one in found]
-    return sum(one * seconds for one, seconds in known) / sum(seconds for _, seconds in known) if known else None
+    if len(known) < len(ranks):
+        return None
+    return sum(one * seconds for one, seconds in known) / sum(seconds for _, seconds in known)

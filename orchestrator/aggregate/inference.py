@@ -1,12 +1,13 @@
 """Tokens and times of several processes and repeats as one.
 
 Tokens add up over data-parallel ranks and repeats, generations over repeats only: each rank generates its share of the
-batch. Time is the union of the windows, not their sum: ranks measure side by side. Latencies are pooled over all
-requests, never averages of percentiles.
+batch. Time is the union of the windows, not their sum: ranks measure side by side. Rates and mean latencies are each
+run's own, and their mean over the repeats. Percentiles are of all requests together, never averages of percentiles.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
+from orchestrator.statistics import mean
 from orchestrator.windows import covered_s
 from workers.distribution import distribution
 from workers.records import Distribution, InferenceMetrics, RawProcessResult
@@ -15,8 +16,23 @@ Repeat = Sequence[RawProcessResult]
 """The ranks of one run that have tokens of their own: of a tensor-parallel group only its first."""
 
 
+_RATES = ("output_tokens_per_s", "prefill_tokens_per_s", "decode_tokens_per_s")
+_LATENCIES = ("ttft", "itl", "tpot", "e2e")
+
+
 def inference(repeats: Sequence[Repeat]) -> InferenceMetrics:
     """All repeats of a cell as one; raw times stay behind."""
+    runs = [_together([repeat]) for repeat in repeats]
+    if len(runs) == 1:
+        return runs[0]
+    whole = _together(repeats)
+    rates = {name: mean(getattr(run, name) for run in runs) for name in _RATES}
+    latencies = {name: _centred(getattr(whole, name), [getattr(run, name) for run in runs]) for name in _LATENCIES}
+    return whole.model_copy(update=rates | latencies)
+
+
+def _together(repeats: Sequence[Repeat]) -> InferenceMetrics:
+    """All ranks of all repeats as if they were one run's: totals, and what follows from them."""
     every = [result for repeat in repeats for result in repeat]
     parts = [result.inference_metrics for result in every]
     total_s = sum(map(covered_s, repeats))
@@ -46,6 +62,11 @@ def inference(repeats: Sequence[Repeat]) -> InferenceMetrics:
         ),
         timing_method=parts[0].timing_method,
     )
+
+
+def _centred(pooled: Distribution | None, runs: Sequence[Distribution | None]) -> Distribution | None:
+    """The distribution over all requests, with the mean over the repeats' own means."""
+    return pooled and pooled.model_copy(update={"mean_s": mean(run.mean_s for run in runs if run)})
 
 
 def _pooled(

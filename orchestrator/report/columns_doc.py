@@ -1,5 +1,6 @@
 """`python -m orchestrator.report.columns_doc > docs/columns.md`: every column of the results, from the records."""
 
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
@@ -23,8 +24,9 @@ def _lines() -> Iterator[str]:
     yield "same sentences and units are in the metadata of each Parquet column. A figure that could not be had is null,"
     yield "never 0."
     for name, model in _FILES.items():
-        first, *_ = (model.__doc__ or "").split("\n\n")
-        yield from ("", f"## {name}", "", " ".join(first.split()), "")
+        yield from ("", f"## {name}", "")
+        for paragraph in inspect.cleandoc(model.__doc__ or "").split("\n\n"):
+            yield from (*paragraph.splitlines(), "")
         yield from ("| column | type | unit | meaning |", "|---|---|---|---|")
         for column in columns(model):
             yield f"| `{column.name}` | {_type(column.kind)} | {column.unit or ''} | {_meaning(column)} |"

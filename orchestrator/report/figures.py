@@ -71,10 +71,8 @@ def _no_later_token(row: Row) -> str:
     return "one output token: there is none after the first" if row["output_tokens"] == 1 else _no_latency(row)
 
 
-def _origin_of_peak(row: Row) -> str:
-    if row["memory_method"] == "process_rss":
-        return "high-water mark of the whole process, which holds what earlier runs left too"
-    return "the highest of all ranks and repeats"
+def _of_process(row: Row) -> bool:
+    return bool(row["memory_method"] == "process_rss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +87,10 @@ class Quantity:
     """The column that the figure is shown as a share of."""
     spread: str | None = None
     """Stem of the `_over_repeats_` columns, which then have the figure with its own interval; null: it has none."""
-    origin: Callable[[Row], str] = lambda _: ""
-    """What a figure without an interval is taken over."""
+    unrepeatable: Callable[[Row], bool] = lambda _: False
+    """Whether the repeats say nothing of how certain the figure is: then it is shown without their interval."""
+    origin: str = ""
+    """What a figure without an interval is."""
     meter: str | None = None
     """The column with the meter's own uncertainty."""
     method: str | None = None
@@ -104,12 +104,13 @@ class Quantity:
         value = self.value(row)
         if value is None:
             return Figure(value=None, reason=_failure(row) if not row["repeats_ok"] else self.why_null(row))
-        low, high = (row[f"{self.spread}_over_repeats_ci95_{end}"] if self.spread else None for end in ("low", "high"))
+        repeated = self.spread is not None and not self.unrepeatable(row)
+        low, high = (row[f"{self.spread}_over_repeats_ci95_{end}"] if repeated else None for end in ("low", "high"))
         return Figure(
             value=value,
             low=low,
             high=high,
-            origin=self._over_repeats(row) if self.spread else self.origin(row),
+            origin=self._over_repeats(row) if repeated else self.origin,
             meter=(row[self.meter] if self.meter else None) or 0.0,
             method=row[self.method] if self.method else None,
             confidence=row[self.confidence] if self.confidence else None,
@@ -139,7 +140,7 @@ THROUGHPUT = Quantity(
 )  # fmt: skip
 WITHIN_RUN = Quantity(
     key="within_run", title="Within a run", unit="± %", column="time_uncertainty",
-    origin=lambda _: "95 % uncertainty of a generation's mean time from the generations of one run, the widest of all",
+    origin="95 % uncertainty of a generation's mean time from the generations of one run, the widest of all",
     why_null=lambda _: "one generation in each run: there is no spread within it",
 )  # fmt: skip
 ENERGY = Quantity(
@@ -150,7 +151,7 @@ ENERGY = Quantity(
 METER = Quantity(
     key="meter", title="Energy meter", unit="± %", column="energy_per_output_token_uncertainty_j",
     share_of="energy_per_output_token_j",
-    origin=lambda _: "95 % uncertainty from the meters, in all repeats alike: no interval over repeats holds it",
+    origin="95 % uncertainty from the meters, in all repeats alike: no interval over repeats holds it",
     method="energy_method", why_null=_no_energy,
 )  # fmt: skip
 TTFT = Quantity(
@@ -165,7 +166,8 @@ E2E = Quantity(
     key="e2e", title="E2E", unit="s", column="e2e_mean_s", spread="e2e_s", method="timing_method"
 )  # fmt: skip
 PEAK_MEMORY = Quantity(
-    key="memory", title="Peak memory", unit="MB", column="peak_memory_mb", origin=_origin_of_peak,
+    key="memory", title="Peak memory", unit="MB", column="peak_memory_mb", spread="peak_memory_mb",
+    unrepeatable=_of_process, origin="high-water mark of the whole process, which holds what earlier runs left too",
     method="memory_method", why_null=_no_peak,
 )  # fmt: skip
 MODEL_MEMORY = Quantity(key="weights", title="Model memory", unit="MB", column="model_memory_mb")

@@ -1,7 +1,6 @@
 """Mean and interval over repeats: positive figures on the scale of their logarithms."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from scipy.stats import t
 
 from orchestrator.statistics import spread
 
-POSITIVE = st.floats(min_value=sys.float_info.min, max_value=sys.float_info.max)
+POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 
 
 @given(st.lists(POSITIVE, min_size=2, max_size=12))
@@ -22,7 +21,13 @@ def test_the_mean_lies_within_its_own_interval_which_is_positive_and_finite(repe
     assert got.ci95_low is not None
     assert got.ci95_high is not None
     assert 0 < got.ci95_low <= got.mean <= got.ci95_high < math.inf
-    assert min(repeats) * (1 - 1e-9) <= got.mean <= max(repeats) * (1 + 1e-9)
+    assert min(repeats) * (1 - 1e-9) <= got.mean <= max(repeats) * (1 + 1e-9) + math.ulp(0.0)
+
+
+@given(POSITIVE, st.integers(2, 6))
+def test_equal_repeats_are_their_own_mean_to_the_last_digit(value: float, repeats: int) -> None:
+    got = spread([value] * repeats)
+    assert (got.mean, got.std, got.log_std, got.ci95_low, got.ci95_high) == (value, 0.0, 0.0, value, value)
 
 
 def test_mean_and_interval_are_students_of_the_logarithms() -> None:

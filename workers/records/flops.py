@@ -102,7 +102,7 @@ class ComputeMetrics(Record):
     flops_per_token: NonNegativeFloat | None = None
     """`flops_value` over the output tokens of one inference. Unit: FLOP/token."""
     flops_per_second: NonNegativeFloat | None = None
-    """`flops_value` x `generations` over `window_s`. Unit: FLOP/s."""
+    """`flops_value` x `generations` over `window_s` of a run. Unit: FLOP/s."""
     mfu: NonNegativeFloat | None = None
     """Model FLOPs utilisation: `flops_per_second` over the peak of the cards used, at the compute type. Unit: 1."""
     mbu: NonNegativeFloat | None = None

@@ -64,19 +64,18 @@ class NormalisedMetrics(Record):
         flops: float | None,
         output_tokens: float,
         tokens_per_second: float | None,
-        gpu_energy_j: float | None,
-        energy_tokens: int | None,
+        joules_per_token: float | None,
         mean_power_w: float | None,
     ) -> "NormalisedMetrics":
         """Derive every figure that its inputs allow; the others stay null.
 
-        `flops` and `output_tokens` are of one inference, `gpu_energy_j` and `energy_tokens` of one window.
+        `flops` and `output_tokens` are of one inference.
         """
         effective = None if flops is None else flops * precision.precision_factor
         return cls(
             precision_factor=precision.precision_factor,
             effective_flops=effective,
-            tokens_per_joule=energy_tokens / gpu_energy_j if gpu_energy_j and energy_tokens else None,
+            tokens_per_joule=1 / joules_per_token if joules_per_token else None,
             tokens_per_effective_pflop=output_tokens / (effective / 1e15) if effective else None,
             tokens_per_second_per_watt=tokens_per_second / mean_power_w if tokens_per_second and mean_power_w else None,
         )

@@ -1,10 +1,13 @@
 """Ranks and repeats as one row: tokens and FLOPs add up, time is the union, a sum that lacks a part is null."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.aggregate import aggregate, raw_rows, reference_perplexities
+from orchestrator.columns import table
 from orchestrator.config import Emissions
-from orchestrator.results import SweepInfo
+from orchestrator.results import AggregatedResult, SweepInfo
 from workers.records import (
     Cell,
     ComputeMetrics,
@@ -131,11 +134,10 @@ def test_ranks_of_one_replica_do_not_repeat_its_tokens_and_flops():
 def test_repeats_add_counts_times_and_joules_but_not_flops():
     got = row(ok(result()), ok(result(repeat=1, start=200.0, seconds=4.0, joules=90.0)))
     assert got.inference_metrics.window_s == 6.0
-    assert got.inference_metrics.output_tokens_per_s == 48 / 6
+    assert got.inference_metrics.generated_tokens == 48
     assert got.energy_metrics.gpu_energy_j == 140.0
     assert got.energy_metrics.gpu_energy_uncertainty_j == 2.0
     assert got.compute_metrics.flops.value == 1e9
-    assert got.normalised_metrics.tokens_per_joule == 48 / 140
     assert got.normalised_metrics.tokens_per_effective_pflop == pytest.approx(12 / 1e-6)
     assert got.normalised_metrics.precision_factor == 1.0  # int4 weights, but bf16 products
 
@@ -189,6 +191,7 @@ def test_energy_that_lacks_a_repeat_is_null_with_the_reason():
     got = row(ok(result()), ok(result(repeat=1, gpu=None)))
     assert got.energy_metrics.gpu_energy_j is None
     assert got.energy_per_output_token_j is None
+    assert got.statistics.energy_per_output_token_j_over_repeats.mean is None
     assert got.normalised_metrics.tokens_per_joule is None
     assert "no_gpu" in got.energy_metrics.energy_reasons
 
@@ -199,11 +202,58 @@ def test_a_card_that_was_not_read_in_one_repeat_has_no_total_over_them():
     assert got.energy_metrics.per_gpu == {"GPU-a": 50.0}
 
 
-def test_latencies_are_pooled_over_requests():
+def test_percentiles_are_of_all_requests_and_a_mean_is_the_repeats_own():
     got = row(ok(result()), ok(result(repeat=1, step=0.3))).inference_metrics
-    assert got.itl.mean_s == pytest.approx((0.1 + 0.2 + 0.3 + 0.6) / 4)
-    assert got.tpot.mean_s == pytest.approx((0.15 + 0.45) / 2)
-    assert got.ttft.p50_s == 0.5
+    assert got.itl.p99_s == pytest.approx(0.6)
+    assert got.itl.mean_s == pytest.approx((0.15 * 0.45) ** 0.5)
+    assert got.tpot.mean_s == pytest.approx((0.15 * 0.45) ** 0.5)
+    assert (got.ttft.mean_s, got.ttft.p50_s) == (0.5, 0.5)
+
+
+REPEATS = st.lists(
+    st.tuples(st.floats(0.01, 1e3), st.floats(1e-4, 10.0), st.floats(1e-2, 1e6), st.floats(1.0, 1e5)),
+    min_size=1, max_size=5,
+)  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(REPEATS)
+def test_every_headline_figure_is_the_centre_of_its_own_interval(repeats):
+    """Whatever the repeats (seconds of the window, seconds a step, joules, MB), a figure is one number everywhere."""
+    outcomes = [
+        ok(result(repeat=i, start=2e3 * i, seconds=seconds, step=step, joules=joules, peak=peak))
+        for i, (seconds, step, joules, peak) in enumerate(repeats)
+    ]
+    (got,) = table(AggregatedResult, [row(*outcomes)]).to_pylist()
+    for column, stem in HEADLINES.items():
+        assert got[column] == got[f"{stem}_over_repeats_mean"], column
+        if len(repeats) > 1:
+            low, high = got[f"{stem}_over_repeats_ci95_low"], got[f"{stem}_over_repeats_ci95_high"]
+            assert 0 < low <= got[column] <= high, column
+
+
+HEADLINES = {
+    "output_tokens_per_s": "output_tokens_per_s", "ttft_mean_s": "ttft_s", "tpot_mean_s": "tpot_s",
+    "e2e_mean_s": "e2e_s", "energy_per_output_token_j": "energy_per_output_token_j", "peak_memory_mb": "peak_memory_mb",
+}  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(REPEATS)
+def test_what_follows_from_two_figures_of_a_cell_is_what_the_cell_says(repeats):
+    outcomes = [
+        ok(result(repeat=i, start=2e3 * i, seconds=seconds, step=step, joules=joules))
+        for i, (seconds, step, joules, _) in enumerate(repeats)
+    ]
+    got = row(*outcomes)
+    inference, compute, normalised = got.inference_metrics, got.compute_metrics, got.normalised_metrics
+    speed, joules_per_token = inference.output_tokens_per_s, got.energy_per_output_token_j
+    assert normalised.tokens_per_joule == pytest.approx(1 / joules_per_token)
+    assert normalised.tokens_per_second_per_watt == pytest.approx(1 / joules_per_token)
+    assert compute.flops_per_second == pytest.approx(compute.flops_per_token * speed)
+    assert got.efficiency_flops_per_watt == pytest.approx(compute.flops_per_token / joules_per_token)
+    assert inference.prefill_tokens_per_s * inference.ttft.mean_s == pytest.approx(4 * 8)
+    assert inference.decode_tokens_per_s * inference.itl.mean_s == pytest.approx(4)
 
 
 def test_each_repeats_value_and_start_stand_side_by_side():
