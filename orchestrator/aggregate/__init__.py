@@ -123,8 +123,8 @@ def _statistics(leaders: Sequence[Repeat], good: Sequence[Repeat], energies: Seq
 
 def _complete(values: Iterable[float | None]) -> Spread:
     """The spread of a figure that a cell has only if all its repeats have it: one without is a doubt about the rest."""
-    every = list(values)
-    return Spread() if None in every else spread(every)
+    every = tuple(values)
+    return spread(every) if None not in every else Spread(n=len(every) - every.count(None), values=every)
 
 
 def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[RawRow]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from orchestrator.aggregate import aggregate, raw_rows, reference_perplexities
 from orchestrator.columns import table
 from orchestrator.config import Emissions
-from orchestrator.results import AggregatedResult, SweepInfo
+from orchestrator.results import AggregatedResult, Spread, SweepInfo
 from workers.records import (
     Cell,
     ComputeMetrics,
@@ -191,7 +191,7 @@ def test_energy_that_lacks_a_repeat_is_null_with_the_reason():
     got = row(ok(result()), ok(result(repeat=1, gpu=None)))
     assert got.energy_metrics.gpu_energy_j is None
     assert got.energy_per_output_token_j is None
-    assert got.statistics.energy_per_output_token_j_over_repeats.mean is None
+    assert got.statistics.energy_per_output_token_j_over_repeats == Spread(n=1, values=(50 / 24, None))
     assert got.normalised_metrics.tokens_per_joule is None
     assert "no_gpu" in got.energy_metrics.energy_reasons
 
