@@ -91,9 +91,9 @@ class Trivial:
             ),
         )
 
-    def memory_came_back(self) -> bool:
-        """Nothing was taken."""
-        return True
+    def changes(self) -> tuple[str, ...]:
+        """Nothing is changed."""
+        return ()
 
 
 def count_nothing(_: ModelSpec, __: dict[str, object], ___: Sequence[Shape]) -> Prepared:

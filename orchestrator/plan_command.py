@@ -233,7 +233,7 @@ def _footnotes(planned: Plan) -> Iterator[str]:
     if any(cost.flops for cost in costs):
         yield "GFLOP: of one inference, with its confidence."
     if any(cost.memory_mb is not None for cost in costs):
-        yield "Memory: weights and KV cache of each process, without activations."
+        yield "Memory: weights, KV cache and logits of each process, without activations."
     if any(cost.predicted_s is not None for cost in costs):
         yield "Least time: the card's roofline over warm-up and window, without loading."
     if planned.each_card:

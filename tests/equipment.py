@@ -11,6 +11,7 @@ of its settings, `generate.act`:
     on_node: ID          the above only on this node of the cluster;  on_rank: 1  only on this rank
     else_wait_for: PATH  what is done on the others: sleep until there is such a file
     allocates_mb: 500    take memory and hold it for a minute
+    changes: [THREADS]   leave these changed in the process
     n: 7                 nothing: it only makes the cell another one
 
 Each call writes a line `KEY RANK PID NODE` to `log`, where the act names one.
@@ -54,8 +55,11 @@ class UnpicklableError(RuntimeError):
 class StandIn:
     """Obeys `workers.actor.Measures`."""
 
+    _changes: tuple[str, ...] = ()
+
     def measure(self, run: Run, *, rank: int, barrier: Any = None, prior_runs: int, **_: Any) -> RawProcessResult:
         act: dict[str, Any] = dict(run.cell.generate.get("act") or {})  # type: ignore[arg-type]
+        self._changes += tuple(act.get("changes", ()))
         node = ray.get_runtime_context().get_node_id()
         if "log" in act:
             with Path(act["log"]).open("a") as log:
@@ -69,8 +73,8 @@ class StandIn:
             barrier()
         return result(run, rank=rank, prior_runs=prior_runs, begin=begin)
 
-    def memory_came_back(self) -> bool:
-        return True
+    def changes(self) -> tuple[str, ...]:
+        return self._changes
 
 
 def broken() -> StandIn:

@@ -38,8 +38,8 @@ class Measures(Protocol):
     ) -> RawProcessResult:
         """Measure one run on this process."""
 
-    def memory_came_back(self) -> bool:
-        """Whether the device's memory is as it was before the run."""
+    def changes(self) -> Sequence[str]:
+        """What is not as it was before this process's first run, in words; empty: it is fit for another."""
 
 
 class Greeting(NamedTuple):
@@ -56,6 +56,8 @@ class Reply(NamedTuple):
 
     result: RawProcessResult | ProcessFailure
     reusable: bool
+    changes: tuple[str, ...] = ()
+    """What the run left changed in the process, in words."""
 
 
 class MeasuringActor:
@@ -99,6 +101,7 @@ class MeasuringActor:
         for stream in (sys.stdout, sys.stderr):
             print(f":actor_name:{name}", file=stream)  # Ray writes it before the lines that follow in this stream
         prior_runs, self._runs = self._runs, self._runs + 1
+        result: RawProcessResult | ProcessFailure
         try:
             result = self._measurer.measure(
                 run,
@@ -111,17 +114,23 @@ class MeasuringActor:
             )
         except Exception as error:
             failure = self._failure(run, error, attempt)
-            return Reply(redacted(failure), reusable=failure.status != "lost" and self._is_fit())
-        node_id = ray.get_runtime_context().get_node_id()
-        environment = result.environment.model_copy(update={"node_id": node_id})
-        return Reply(redacted(result.model_copy(update={"environment": environment})), reusable=self._is_fit())
+            if failure.status == "lost":
+                return Reply(redacted(failure), reusable=False)
+            result = failure
+        # Not before the exception is gone: its traceback holds what the run had in memory.
+        changes = self._changes()
+        if isinstance(result, RawProcessResult):
+            node_id = ray.get_runtime_context().get_node_id()
+            environment = result.environment.model_copy(update={"node_id": node_id})
+            result = result.model_copy(update={"environment": environment})
+        return Reply(redacted(result), reusable=not changes, changes=changes)
 
-    def _is_fit(self) -> bool:
-        """Whether this process may go on. What was measured before stands, whatever asking comes to."""
+    def _changes(self) -> tuple[str, ...]:
+        """What makes this process unfit to go on. What was measured before stands, whatever asking comes to."""
         try:
-            return self._measurer.memory_came_back()
-        except Exception:
-            return False
+            return tuple(self._measurer.changes())
+        except Exception as error:
+            return (f"what it left changed cannot be seen ({type(error).__name__}: {error})",)
 
     def _failure(self, run: Run, error: Exception, attempt: int) -> ProcessFailure:
         return ProcessFailure(

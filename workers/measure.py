@@ -2,12 +2,12 @@
 
 import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
 
-from workers import environment, memory, prompts, ranks
+from workers import environment, memory, process_state, prompts, ranks
 from workers.compute import compute_metrics
 from workers.energy import EnergyMeter, idle
 from workers.errors import PromptError, UnsupportedError, one_line
@@ -36,7 +36,9 @@ from workers.warmup import warm_up
 from workers.window import MeasuredWindow, measure_window
 
 _MAY_STAY_BYTES = 1_000_000
-"""Small change that libraries keep after their first call: rotary tables, quantisers' scratch."""
+"""Small change that libraries keep on a GPU after their first call: rotary tables, quantisers' scratch."""
+_HOST_MAY_STAY_BYTES = 300_000_000
+"""What a process may grow by on the host beside its model: imported libraries (quantisers: 75 MB), a tokenizer."""
 
 Texts = Mapping[str, Sequence[str]]
 """Texts of the sweep's files, by their SHA-256."""
@@ -58,6 +60,8 @@ class Measurer:
         self._meters: dict[tuple[int, ...], EnergyMeter] = {}
         self._bytes_before = 0
         self._bytes_held = 0
+        self._state: process_state.ProcessState | None = None
+        self._resident_bytes: int | None = None
 
     def measure(
         self,
@@ -85,8 +89,11 @@ class Measurer:
             MeasureError: one of `workers.errors`, saying what does not fit.
             Exception: whatever torch and transformers raise; `is_out_of_memory` tells which of them mean just that.
         """
+        if self._state is None:
+            self._state, self._resident_bytes = process_state.observe(), memory.resident_bytes()
         cell = run.cell
         loaded, reused = self._model_for(cell)
+        memory.trim()
         agree = ranks.agreement(cell)
         gpus = memory.gpus_of(loaded.model)
         synchronize = partial(_synchronize, gpus)
@@ -140,7 +147,7 @@ class Measurer:
         )
 
     def release(self) -> None:
-        """Drop the model. `memory_came_back()` then tells whether the GPU has its memory again."""
+        """Drop the model. `changes()` then tells whether its memory is free again."""
         if self.loaded is not None:
             self.loaded = None
             gc.collect()  # models hold themselves in cycles, and the next one needs the room
@@ -148,12 +155,35 @@ class Measurer:
         self._qualities = {}
         self._bytes_held = self._bytes_before
 
-    def memory_came_back(self) -> bool:
-        """Whether the GPUs hold no more than before the run: the loaded model, or what was there before it was loaded.
+    def changes(self) -> tuple[str, ...]:
+        """What is not as it was before this process's first run, in words; empty: the process is fit for another run.
 
-        True on a CPU, where the allocator belongs to the operating system and the next run's peak starts afresh.
+        Its memory may hold the loaded model: on GPUs what was allocated with it, on the host its size.
         """
-        return memory.allocated_bytes() <= self._bytes_held + _MAY_STAY_BYTES
+        if self._state is None:
+            return ()
+        return (*process_state.changes(self._state, process_state.observe()), *self._memory_kept())
+
+    def _memory_kept(self) -> Iterator[str]:
+        if torch.cuda.is_initialized():  # the host's memory is no figure then, and CUDA's own share of it grows
+            more = memory.allocated_bytes() - self._bytes_held
+            if more > _MAY_STAY_BYTES:
+                yield f"GPU memory: {more / memory.MB:,.0f} MB more"
+            return
+        if self._host_growth() > _HOST_MAY_STAY_BYTES:
+            gc.collect()
+            memory.trim()
+        more = self._host_growth()
+        if more > _HOST_MAY_STAY_BYTES:
+            yield f"host memory: {more / memory.MB:,.0f} MB more"
+
+    def _host_growth(self) -> int:
+        """Resident bytes beyond those before the first run and the loaded model's; 0 where the system does not tell."""
+        now = memory.resident_bytes()
+        if now is None or self._resident_bytes is None:
+            return 0
+        model = memory.model_bytes(self.loaded.model) if self.loaded else 0
+        return now - self._resident_bytes - model
 
     def _model_for(self, cell: Cell) -> tuple[LoadedModel, bool]:
         """The cell's model, and whether it was there already."""

@@ -1,5 +1,6 @@
-"""Memory: what a model holds, what a window needed at most, and whether the GPU got it back."""
+"""Memory: what a model holds, what a window needed at most, and what is still held after it."""
 
+import ctypes
 import gc
 import re
 from collections.abc import Iterator, Sequence
@@ -81,10 +82,31 @@ class PeakMemory:
             return sum(map(torch.cuda.max_memory_allocated, self._gpus)) / MB, "cuda_allocator", None
         if self._refused:
             return None, None, self._refused
-        match = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-        if match is None:
+        peak = _status_bytes("VmHWM")
+        if peak is None:
             return None, None, f"{_STATUS} has no VmHWM"
-        return int(match[1]) * 1024 / MB, "process_rss", None
+        return peak / MB, "process_rss", None
+
+
+def resident_bytes() -> int | None:
+    """The process's resident set; null where the system does not tell."""
+    return _status_bytes("VmRSS")
+
+
+def trim() -> None:
+    """Give freed memory that glibc keeps back to the host: the next peak would start on top of it."""
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
+    if give_back is not None:
+        give_back(0)
+
+
+def _status_bytes(field: str) -> int | None:
+    """A size that proc(5) tells of this process; null where the system has no such field."""
+    try:
+        match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(match[1]) * 1024 if match else None
 
 
 def allocated_bytes() -> int:

@@ -15,7 +15,7 @@ from orchestrator.forecast._cards import CARDS, Card
 from orchestrator.forecast._paper import FAMILIES, OnPaperError, Paper, read
 from workers.flops import peak
 from workers.flops.by_architecture import forward
-from workers.flops.memory import BYTES, compute_dtype, weight_bytes
+from workers.flops.memory import BYTES, compute_dtype, logits_bytes, weight_bytes
 from workers.flops.options import sequences, uncounted
 from workers.records import Cell, FlopsResult, ModelSpec, Record
 
@@ -30,7 +30,7 @@ class Forecast(Record):
     flops_reason: str | None = None
     """Why there are none, and so no memory and no time either."""
     memory_mb: NonNegativeFloat | None = None
-    """Weights and full KV cache on each GPU; activations and CUDA's own come on top. Unit: MB (10^6 bytes)."""
+    """Weights, full KV cache and logits on each GPU; activations and CUDA's own come on top. Unit: MB (10^6 bytes)."""
     fits: bool | None = None
     """Whether `memory_mb` is less than the card has; false is certain, true is not; null with `card_reason`."""
     predicted_s: NonNegativeFloat | None = None
@@ -100,19 +100,19 @@ def _forecast(cell: Cell, paper: Paper | str, card: str | None) -> Forecast:
     if isinstance(paper, str):
         return Forecast(flops_reason=paper, card_reason=paper)
     flops = _labelled(_flops(cell, paper), cell, paper)
-    weights_mb, cache_mb = _memory(cell, paper)
+    memory_mb = _memory_mb(cell, paper)
     if cell.device == "cpu":
-        return Forecast(flops=flops, memory_mb=weights_mb + cache_mb, card_reason="CPUs have no datasheet figures here")
+        return Forecast(flops=flops, memory_mb=memory_mb, card_reason="CPUs have no datasheet figures here")
     if card is None:
-        return Forecast(flops=flops, memory_mb=weights_mb + cache_mb, card_reason="name the card with --card")
+        return Forecast(flops=flops, memory_mb=memory_mb, card_reason="name the card with --card")
     if card not in CARDS:
         reason = f"no datasheet of {card!r} here; there are {', '.join(CARDS)}"
-        return Forecast(flops=flops, memory_mb=weights_mb + cache_mb, card_reason=reason)
+        return Forecast(flops=flops, memory_mb=memory_mb, card_reason=reason)
     predicted_s, reason = _least_s(cell, paper, flops.value, CARDS[card])
     return Forecast(
         flops=flops,
-        memory_mb=weights_mb + cache_mb,
-        fits=weights_mb + cache_mb < CARDS[card].memory_mb,
+        memory_mb=memory_mb,
+        fits=memory_mb < CARDS[card].memory_mb,
         predicted_s=predicted_s,
         card_reason=reason or None,
     )
@@ -132,12 +132,15 @@ def _labelled(value: float, cell: Cell, paper: Paper) -> FlopsResult:
     )
 
 
-def _memory(cell: Cell, paper: Paper) -> tuple[float, float]:
-    """Weights, and KV cache at the inference's end, on each GPU. Unit: MB (10^6 bytes)."""
+def _memory_mb(cell: Cell, paper: Paper) -> float:
+    """Weights, and KV cache and logits at the inference's end, on each GPU. Unit: MB (10^6 bytes)."""
+    rows = cell.batch_size / cell.processes * sequences(cell.generate)
     weights = weight_bytes(paper.sizes.parameters, paper.sizes.quantised, cell.precision)
-    tokens = cell.batch_size / cell.processes * sequences(cell.generate) * (cell.input_tokens + cell.output_tokens - 1)
+    tokens = rows * (cell.input_tokens + cell.output_tokens - 1)
     cache = paper.cache_width * tokens * BYTES[compute_dtype(cell.precision)]
-    return weights / cell.tensor_parallel / 1e6, cache / cell.tensor_parallel / 1e6
+    # Splits of a model gather the logits of the whole vocabulary, each for itself.
+    logits = logits_bytes(rows, paper.vocabulary, cell.precision, steps=cell.output_tokens, generate=cell.generate)
+    return ((weights + cache) / cell.tensor_parallel + logits) / 1e6
 
 
 def _least_s(cell: Cell, paper: Paper, flops: float, card: Card) -> tuple[float | None, str]:

@@ -70,6 +70,8 @@ class Paper:
 
     products: Blueprint
     sizes: Sizes
+    vocabulary: int
+    """Tokens that logits are computed for."""
     cache_width: int
     """Elements of keys and values that a token leaves in the cache, over all layers."""
     window: int | None
@@ -113,6 +115,7 @@ def read(config: dict[str, Any]) -> Paper:
             quantised=linear,
             read=per_token + head_weights,
         ),
+        vocabulary=vocabulary,
         cache_width=2 * layers * kv * head,
         window=_window(config, family),
     )

@@ -215,6 +215,9 @@ class Loop:
             return
         for node in worker.nodes:
             self._blame.went_well(node.id)
+        if worker.changes:
+            said = "; ".join(sorted(worker.changes))
+            log.warning("%s left its process on %s changed, which is used no more: %s", busy.run.key, worker.host, said)
         if unfinished or not reusable or self._sweep.isolation == "fresh":
             self._close(worker)
         yield self._outcome(busy.run, results, failure)

@@ -57,6 +57,8 @@ class Worker:
         self.nodes = tuple(nodes)
         self.loaded: str | None = None
         self.busy: Busy | None = None
+        self.changes: set[str] = set()
+        """What the last run left changed in its processes; see `workers.process_state`."""
         self.hardware: Hardware | None = None
         self._made = time.monotonic()
         self.deadline = self._made + START_TIMEOUT_S
@@ -137,6 +139,7 @@ class Worker:
         # One rank that runs out of memory makes the others fail in ways that only say so.
         failures.sort(key=lambda failure: failure.status != "oom")
         self.busy, self.deadline = None, float("inf")
+        self.changes = {change for reply in replies for change in reply.changes}
         return results, failures[0] if failures else None, all(reply.reusable for reply in replies)
 
     def close(self) -> None:

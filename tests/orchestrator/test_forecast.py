@@ -113,7 +113,14 @@ def test_seventy_billion_fit_on_four_cards_of_eighty_gigabytes_and_not_on_one() 
     one, four = forecast([cell(LARGE), cell(LARGE, tensor_parallel=4)], "H100")
     assert (one.fits, four.fits) == (False, True)
     assert one.memory_mb == pytest.approx(141_107, rel=0.01)  # 70.55e9 parameters in bf16
-    assert one.memory_mb == pytest.approx(4 * (four.memory_mb or 0))
+    logits_mb = 4 * 128256 * (2 + 4 + 4) / 1e6  # each split gathers them all
+    assert one.memory_mb - logits_mb == pytest.approx(4 * ((four.memory_mb or 0) - logits_mb))
+
+
+def test_a_batch_whose_logits_alone_are_more_than_the_card_has_does_not_fit() -> None:
+    (paper,) = forecast([cell(LLAMA | {"vocab_size": 128_000}, precision="fp32", batch_size=128_000)], "H100")
+    assert paper.fits is False
+    assert (paper.memory_mb or 0) > 128_000 * 128_000 * 4 / 1e6
 
 
 def test_time_is_bounded_by_reading_the_weights() -> None:

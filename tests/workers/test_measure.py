@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import time
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_cells import GPT2, PROMPTS, QUALITY, TEXTS, needs_gpu, run
+from tiny_cells import GPT2, LLAMA, PROMPTS, QUALITY, TEXTS, needs_gpu, run
 
 from workers.environment import physical_cores
 from workers.errors import ModelLoadError, PromptError, UnsupportedError
@@ -166,11 +167,29 @@ def test_every_kind_that_the_cpu_can_is_measured(measurer: Measurer, precision: 
     assert (quantiser is not None) == ("-" in precision)
 
 
-def test_a_model_that_does_not_load_leaves_the_process_fit_for_the_next(measurer: Measurer) -> None:
+def test_a_process_is_fit_for_the_next_run_after_one_that_went_well_and_after_one_that_did_not_load() -> None:
+    measurer = Measurer(cpu_threads=1)
+    assert measurer.changes() == ()
+    measure(measurer, run(quality=QUALITY))
+    assert measurer.changes() == ()
     with pytest.raises(ModelLoadError):
         measure(measurer, run({"model_type": "llama", "hidden_size": "wide"}))
-    assert measurer.memory_came_back()
+    assert measurer.changes() == ()
     assert measure(measurer, run()).model_reused is False
+
+
+def test_a_loaded_model_may_stay_in_memory_and_what_else_a_run_keeps_may_not() -> None:
+    measurer = Measurer(cpu_threads=1)
+    large = {**LLAMA, "hidden_size": 512, "num_attention_heads": 8, "vocab_size": 100_000}
+    result = measure(measurer, run(large, batch_size=1))
+    assert result.compute_metrics.model_memory_mb is not None
+    assert result.compute_metrics.model_memory_mb > 400
+    assert measurer.changes() == ()
+    kept = torch.ones(100_000_000)
+    (said,) = measurer.changes()
+    assert re.fullmatch(r"host memory: \d\d\d MB more", said)
+    del kept
+    assert measurer.changes() == ()
 
 
 def test_a_text_file_that_was_not_handed_over_is_named(measurer: Measurer) -> None:
@@ -183,20 +202,21 @@ def test_a_text_file_that_was_not_handed_over_is_named(measurer: Measurer) -> No
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8-bnb", "int4-bnb", "int8-torchao", "fp8-torchao"])
 def test_the_gpu_gets_its_memory_back(measurer: Measurer, precision: Precision) -> None:
     measurer.release()
+    measurer = Measurer()
     before = torch.cuda.memory_allocated()
     what = run(precision=precision, device="cuda")
     result = measure(measurer, what)
     assert result.inference_metrics.timing_method == "cuda_events"
     assert result.environment.gpu_uuids[0].startswith("GPU-")
     assert result.compute_metrics.memory_method == "cuda_allocator"
-    assert measurer.memory_came_back()
+    assert measurer.changes() == ()
     leak = torch.zeros(10_000_000, device="cuda")
-    assert not measurer.memory_came_back()
+    assert measurer.changes() == ("GPU memory: 40 MB more",)
     del leak
     assert measure(measurer, what).model_reused
-    assert measurer.memory_came_back()
+    assert measurer.changes() == ()
     measurer.release()
-    assert measurer.memory_came_back()
+    assert measurer.changes() == ()
     assert torch.cuda.memory_allocated() <= before + 1_000_000
 
 

@@ -1,8 +1,13 @@
+from typing import Any
+
+import pytest
 import torch
 from tiny_cells import LLAMA, cell
 
+from orchestrator.forecast import forecast
 from workers import memory
-from workers.model import load
+from workers.model import Generator, load, random_ids
+from workers.prompts import random_prompts
 from workers.records import Precision
 
 
@@ -61,3 +66,27 @@ def test_a_new_window_forgets_an_earlier_peak() -> None:
     high, _, _ = peak.end()
     peak.begin()
     assert peak.end()[0] < high - 150
+
+
+@pytest.mark.parametrize(
+    ("output_tokens", "generate"),
+    [(1, {}), (3, {}), (3, {"do_sample": True, "top_p": 0.9})],
+    ids=["one token", "greedy", "nucleus"],
+)
+def test_a_forecast_of_many_rows_over_a_large_vocabulary_is_what_generate_holds(
+    output_tokens: int, generate: dict[str, Any]
+) -> None:
+    large = {**LLAMA, "hidden_size": 16, "vocab_size": 100_000, "num_hidden_layers": 1, "intermediate_size": 32}
+    asked = cell(large, batch_size=128, input_tokens=4, output_tokens=output_tokens, generate=generate)
+    (forecasted,) = forecast([asked])
+    loaded = load(asked)
+    batch = random_prompts(rows=128, length=4, seed=0, **random_ids(loaded))
+    generator = Generator(loaded, batch, output_tokens=output_tokens, options=generate)
+    memory.trim()
+    peak, before = memory.PeakMemory(()), memory.resident_bytes()
+    assert before is not None
+    peak.begin()
+    generator.once()
+    held_mb = (peak.end()[0] or 0) - before / memory.MB + memory.model_bytes(loaded.model) / memory.MB
+    assert forecasted.memory_mb is not None
+    assert 0.75 * held_mb < forecasted.memory_mb < 1.05 * held_mb

@@ -1,11 +1,13 @@
 """Faults for real: processes that die, hang, run out of memory or raise the unspeakable, on a real Ray."""
 
+import logging
 import os
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +47,7 @@ class Faulty(NamedTuple):
 
     outcomes: dict[str, Outcome]
     tries: dict[str, list[int]]
+    log: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +57,20 @@ def faulty(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Fault
         "good": {},
         "unpicklable": {"raises": "no way", "unpicklable": True},
         "oom": {"raises": "CUDA out of memory. Tried to allocate 2.00 GiB"},
+        "changes its process": {"changes": ["torch threads: 2 -> 1", "working directory: /a -> /b"]},
         "killed once": {"kills": str(folder / "killed")},
         "crashes": {"exits": 3},
         "gpu lost": {"raises": "CUDA error: unspecified launch failure"},
         "last": {},
     }
     logged = [act | {"log": str(folder / name)} for name, act in acts.items()]
+    log = BufferingHandler(1000)
+    logging.getLogger("joulegrid").addHandler(log)
     outcomes = made(logged, max_attempts=2, max_node_failures=2, placement={"exclusive_node": True})
+    logging.getLogger("joulegrid").removeHandler(log)
     tries = {name: [int(pid) for _, _, pid, _ in lines(folder / name)] for name in acts}
-    return Faulty(dict(zip(acts, outcomes, strict=True)), tries)
+    said = [record.getMessage() for record in log.buffer]
+    return Faulty(dict(zip(acts, outcomes, strict=True)), tries, said)
 
 
 def test_a_killed_process_is_tried_again_and_the_first_try_is_kept(faulty: Faulty) -> None:
@@ -99,6 +107,15 @@ def test_out_of_memory_is_not_tried_again(faulty: Faulty) -> None:
 
 def test_a_process_goes_on_after_a_cell_that_failed(faulty: Faulty) -> None:
     assert faulty.tries["good"] == faulty.tries["unpicklable"] == faulty.tries["oom"]
+
+
+def test_a_process_that_a_run_left_changed_is_replaced_and_the_log_says_what_changed(faulty: Faulty) -> None:
+    assert faulty.outcomes["changes its process"].status == "ok"
+    assert faulty.tries["changes its process"] == faulty.tries["oom"]
+    assert not set(faulty.tries["changes its process"]) & set(faulty.tries["killed once"])
+    (said,) = [line for line in faulty.log if "changed" in line]
+    assert said.startswith(faulty.outcomes["changes its process"].run.key)
+    assert said.endswith(": torch threads: 2 -> 1; working directory: /a -> /b")
 
 
 def test_a_lost_gpu_is_tried_again_in_another_process_and_its_own_takes_nothing_more(faulty: Faulty) -> None:

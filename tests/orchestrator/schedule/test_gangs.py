@@ -44,8 +44,8 @@ class Writing:
         (self._folder / name).write_text(json.dumps(made[0, 8:].tolist()))
         return result
 
-    def memory_came_back(self) -> bool:
-        return self._measurer.memory_came_back()
+    def changes(self) -> tuple[str, ...]:
+        return self._measurer.changes()
 
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers do not have this folder

@@ -1,0 +1,180 @@
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_cells import LLAMA
+
+from workers.process_state import changes, observe
+
+
+def test_nothing_has_changed_where_nothing_was_done() -> None:
+    assert changes(observe(), observe()) == ()
+
+
+def _limit(soft: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _patch(function: Callable[[], float]) -> None:
+    time.perf_counter = function
+
+
+def _attend(flash: bool) -> None:
+    torch.backends.cuda.enable_flash_sdp(flash)
+
+
+CASES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "torch threads: 1 -> 2": (lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1)),
+    "torch default dtype: torch.float32 -> torch.float64": (
+        lambda: torch.set_default_dtype(torch.float64),
+        lambda: torch.set_default_dtype(torch.float32),
+    ),
+    "torch default device: cpu -> meta": (
+        lambda: torch.set_default_device("meta"),
+        lambda: torch.set_default_device(None),
+    ),
+    "torch gradients: True -> False": (lambda: torch.set_grad_enabled(False), lambda: torch.set_grad_enabled(True)),
+    "torch deterministic mode: 0 -> 2": (
+        lambda: torch.use_deterministic_algorithms(True),
+        lambda: torch.use_deterministic_algorithms(False),
+    ),
+    "torch denormal numbers: kept -> flushed": (
+        lambda: torch.set_flush_denormal(True),
+        lambda: torch.set_flush_denormal(False),
+    ),
+    "mkldnn matmul precision: none -> bf16": (
+        lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+        lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "none"),
+    ),
+    "flash attention: True -> False": (lambda: _attend(False), lambda: _attend(True)),
+    f"garbage collection: {(True, gc.get_threshold())} -> {(False, gc.get_threshold())}": (gc.disable, gc.enable),
+    "environment variable JG_TEST": (lambda: os.environ.update(JG_TEST="secret"), lambda: os.environ.pop("JG_TEST")),
+    "time.perf_counter replaced": (lambda: _patch(lambda: 0.0), lambda clock=time.perf_counter: _patch(clock)),
+}
+
+
+@pytest.mark.parametrize("said", CASES)
+def test_what_was_changed_is_named(said: str) -> None:
+    torch.set_num_threads(1)
+    change, back = CASES[said]
+    before = observe()
+    change()
+    try:
+        after = observe()
+    finally:
+        back()
+    assert changes(before, after) == (said,)
+    assert changes(before, observe()) == ()
+
+
+def test_another_working_directory_limit_and_thread_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, soft, end = observe(), resource.getrlimit(resource.RLIMIT_CORE)[0], threading.Event()
+    running = threading.Event()
+
+    def work() -> None:
+        running.set()
+        end.wait()
+
+    pool, thread = threading.Thread(target=end.wait), threading.Thread(target=work, name="of a model")
+    pool.start()
+    thread.start()
+    running.wait()
+    monkeypatch.chdir(tmp_path)
+    _limit(0 if soft else 1)
+    found = changes(before, observe())
+    _limit(soft)
+    end.set()
+    pool.join()
+    thread.join()
+    assert [what.partition(":")[0] for what in found] == ["working directory", "threads", "CORE limit"]
+    assert found[0].endswith(f"-> {tmp_path}")
+    assert found[1].endswith("['of a model']")
+
+
+def test_a_working_directory_that_is_gone_is_another_state_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    before = observe()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    (said,) = changes(before, observe())
+    assert "FileNotFoundError" in said
+
+
+LEAKY = """
+import os, time, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class LeakyConfig(LlamaConfig):
+    model_type = "leaky"
+
+kept = []
+
+class Leaky(LlamaForCausalLM):
+    config_class = LeakyConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        torch.set_num_threads(7)
+        os.environ["LEAKY"] = "1"
+        os.chdir("/")
+
+    def forward(self, *inputs, **named):
+        if not kept:
+            kept.append(torch.ones(200_000_000))
+            torch.set_float32_matmul_precision("medium")
+            clock = time.perf_counter
+            time.perf_counter = lambda: 2 * clock()
+        return super().forward(*inputs, **named)
+"""
+
+MEASURE = """
+import sys
+from tiny_cells import cell
+from workers.measure import Measurer
+from workers.records import ModelSpec, Run
+
+model = ModelSpec(name="leaky", source=sys.argv[1], trust_remote_code=True)
+what = Run(cell=cell().model_copy(update={"model": model}), repeat=0)
+measurer = Measurer(cpu_threads=1)
+measurer.measure(what, cost=None, texts={}, prior_runs=0)
+measurer.release()
+print(*measurer.changes(), sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_models_own_code_leaves_behind_is_named(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(tmp_path / "leaky")
+    config = tmp_path / "leaky" / "config.json"
+    own = {"model_type": "leaky", "auto_map": {"AutoConfig": "own.LeakyConfig", "AutoModelForCausalLM": "own.Leaky"}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | own))
+    (tmp_path / "leaky" / "own.py").write_text(LEAKY)
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path / "leaky")],
+        env=os.environ | {"PYTHONPATH": paths, "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *said, memory = done.stdout.splitlines()
+    assert said == [
+        "torch threads: 1 -> 7",
+        "mkldnn matmul precision: none -> bf16",
+        f"working directory: {Path.cwd()} -> /",
+        "environment variable LEAKY",
+        "time.perf_counter replaced",
+    ]
+    assert memory.startswith("host memory: 8")
