@@ -54,6 +54,7 @@ class Bucket:
     def __init__(self, uri: str, hurried: Callable[[], bool]) -> None:
         self._uri = _tuned(uri)
         self._hurried = hurried
+        self._gave_up = False
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         self._idle.put(self._new())
 
@@ -90,11 +91,18 @@ class Bucket:
         self._call("delete_all", names, more_s=len(names) / _NAMES_PER_S)
 
     def _call(self, what: str, *arguments: Any, more_s: float = 0.0) -> Any:
+        if self._gave_up and self._hurried():  # whoever waits for the end waits once
+            raise TimeoutError("it has not answered before")
         try:
             process = self._idle.get_nowait()
         except Empty:
             process = self._new()
-        answer = process.ask(what, arguments, CALL_S + more_s, self._hurried)
+        try:
+            answer = process.ask(what, arguments, CALL_S + more_s, self._hurried)
+        except TimeoutError:
+            self._gave_up = True
+            raise
+        self._gave_up = False
         self._idle.put(process)
         return _result(answer)
 

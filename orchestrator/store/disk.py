@@ -48,9 +48,13 @@ class Disk:
 
     def entries(self, inside: str) -> dict[str, float]:
         """Finished files directly in the subfolder `inside`, and when each was last written. Unit: s since 1970."""
+        entries = {}
         with contextlib.suppress(FileNotFoundError), os.scandir(self._root / inside) as found:
-            return {one.name: one.stat().st_mtime for one in found if one.is_file() and not one.name.endswith(_ASIDE)}
-        return {}
+            for one in found:
+                with contextlib.suppress(FileNotFoundError):  # somebody has just deleted it
+                    if one.is_file() and not one.name.endswith(_ASIDE):
+                        entries[one.name] = one.stat().st_mtime
+        return entries
 
     def move(self, name: str, to: str) -> None:
         """Rename within the folder."""

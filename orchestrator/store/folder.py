@@ -24,6 +24,10 @@ class StoreError(Exception):
         super().__init__(printable(redact(message)))
 
 
+class UnansweredError(StoreError):
+    """The place did not answer in time: to ask again would take as long."""
+
+
 class Folder:
     """One output folder; names inside it are relative, with `/`. In a bucket, every call ends in bounded time.
 
@@ -108,7 +112,9 @@ class Folder:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"cannot {verb} {self.path(name)}: {_reason(error)}") from error
+            kind = UnansweredError if isinstance(error, TimeoutError) else StoreError
+            one_of_many = getattr(error, "filename", None) if not name else None
+            raise kind(f"cannot {verb} {one_of_many or self.path(name)}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from orchestrator.store.folder import Folder, StoreError
+from orchestrator.store.folder import Folder, StoreError, UnansweredError
 from orchestrator.store.lock import Hold
 from orchestrator.store.rescue import Rescue
 from workers.records import Outcome, Record, Run
@@ -25,7 +25,7 @@ _TRIES_S = (0.2, 1.0, 3.0)
 """Pauses between tries of a refused write: a bucket that throttles recovers, a full disk does not."""
 
 _PATIENCE_S = 20.0
-"""No further try is begun this long after the first: a bucket that does not answer has been given its time."""
+"""No further try is begun this long after the first: a network that refuses only after so long will again."""
 
 _AHEAD = 256
 """Files read ahead of whoever takes them in: the driver's memory must not grow with the sweep."""
@@ -137,6 +137,8 @@ class Journal:
                 if self._hold:
                     self._hold.check()
                 self._folder.write(name, data)
+            except UnansweredError as error:
+                return error
             except StoreError as error:
                 if pause_s is None or time.monotonic() - began >= _PATIENCE_S:
                     return error

@@ -21,7 +21,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from orchestrator.store.bucket import HURRIED_S
-from orchestrator.store.folder import Folder, StoreError
+from orchestrator.store.folder import Folder, StoreError, UnansweredError
 from orchestrator.store.holder import held_by, this_machine, this_process
 from workers.records import Record
 
@@ -75,9 +75,10 @@ class Lease:
     def __enter__(self) -> Self:
         try:
             self._take()
-        except BaseException as error:
-            if not isinstance(error.__cause__, TimeoutError):  # a bucket that does not answer is not asked again
-                self._withdraw()
+        except UnansweredError:  # nor would it answer this; a claim that came through lapses by itself
+            raise
+        except BaseException:
+            self._withdraw()
             raise
         self._keeper.start()
         return self
