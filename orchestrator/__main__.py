@@ -76,7 +76,8 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable
         return _stop(str(error), 3)
     except Interrupted as interrupted:
         command = _command(path, loaded.out_date, retry_failed=retry_failed)
-        return _stop(f"stopped; to go on: {command}", interrupted.exit_code)
+        refused = f"{interrupted.__cause__}\n" if interrupted.__cause__ else ""  # where finished runs were rescued
+        return _stop(f"{refused}stopped; to go on: {command}", interrupted.exit_code)
     console.print(report.table(finished.shown))
     if finished.cells > len(finished.shown):
         console.print(f"... and {finished.cells - len(finished.shown)} more cells")

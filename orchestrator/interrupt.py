@@ -30,9 +30,9 @@ class Interruptible:
         self._before: dict[int, signal.Handlers | object] = {}
 
     @property
-    def asked(self) -> bool:
-        """Whether somebody has asked this process to stop."""
-        return self._asked is not None
+    def asked(self) -> int | None:
+        """The signal by which somebody has asked this process to stop; null where nobody has."""
+        return self._asked
 
     def __enter__(self) -> Self:
         """Take the signals over."""
@@ -41,7 +41,7 @@ class Interruptible:
 
     def take(self) -> None:
         """Take the signals over, again where somebody else has taken them since: `ray.init` does."""
-        if threading.current_thread() is threading.main_thread() and not self.asked:
+        if threading.current_thread() is threading.main_thread() and self.asked is None:
             for signum in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(signum, self._stop)
                 self._before.setdefault(signum, before)

@@ -18,6 +18,7 @@ from orchestrator.forecast import CARDS, Forecast, forecast
 from orchestrator.hardware import Hardware, impossible
 from workers.hardware import packages
 from workers.records import Cell, Record, Run
+from workers.records.text import one_line, printable
 from workers.redact import redact
 
 
@@ -74,13 +75,13 @@ def main(argv: Sequence[str]) -> int:
         sweep = config.load(arguments.sweep)
         cells = plan.expand(sweep)
     except config.SweepError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     planned = _plan(sweep, cells, arguments.card)
     if arguments.json:
         print(planned.model_dump_json(indent=2))
     else:
-        print("\n".join(_lines(planned)))
+        print(printable("\n".join(_lines(planned))))
     return 0
 
 
@@ -252,7 +253,9 @@ def _footnotes(planned: Plan) -> Iterator[str]:
 
 
 def _said(value: Any) -> str:
-    return {True: "true", False: "false", None: "-"}[value] if value is None or isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "-"}[value]
+    return one_line(str(value))
 
 
 def _duration(seconds: float) -> str:

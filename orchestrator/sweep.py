@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from orchestrator import aggregate, durable, plan, provenance, schedule, store
 from orchestrator.config import SweepConfig
-from orchestrator.interrupt import Interruptible
+from orchestrator.interrupt import Interrupted, Interruptible
 from orchestrator.progress import Progress
 from orchestrator.results import AggregatedResult, RawRow, SweepInfo
 from workers.records import Cell, Outcome, Run
@@ -62,18 +63,23 @@ def run(
         StoreError: The results cannot be kept; what is finished is safe.
         Interrupted: Somebody asked to stop; the same command goes on later.
     """
-    with Interruptible() as signals:
+    with Interruptible() as signals, _asked_to_stop(signals):
         cells = plan.expand(sweep)
         info = provenance.sweep_info(sweep, folder)
-        cluster = schedule.connect(sweep)
-        signals.take()
-        if sweep.placement.one_row_per_card:
-            cells = plan.per_card(cells, sorted(card for card in cluster.cards if card))
-        url = durable.place(sweep.out, on_head=schedule.driver_is_on_head())
-        out = store.Folder(url)
+
+        @cache  # connected to only once the folder is held: a driver that is refused starts no cluster
+        def cluster() -> schedule.Cluster:
+            found = schedule.connect(sweep)
+            signals.take()
+            return found
+
+        url = durable.place(sweep.out, on_head=lambda: bool(cluster()) and schedule.driver_is_on_head())
+        out = store.Folder(url, hurried=lambda: signals.asked is not None)
         with store.only_driver(out) as hold:
             console.print(f"results: {out.out}", markup=False, highlight=False, soft_wrap=True)
-            journal = store.Journal(out, provenance.fingerprint(), cluster.device)
+            journal = store.Journal(out, provenance.fingerprint(), cluster().device, hold)
+            if sweep.placement.one_row_per_card:
+                cells = plan.per_card(cells, sorted(card for card in cluster().cards if card))
             if fresh:
                 with signals.held():
                     journal.clear()
@@ -82,9 +88,9 @@ def run(
             outcomes = schedule.run(
                 pending,
                 sweep,
-                cluster,
+                cluster(),
                 texts=_texts(sweep),
-                stop=lambda: signals.asked or journal.refused or hold.lost,
+                stop=lambda: signals.asked is not None or journal.refused or hold.lost,
                 **equipment,
             )
             with Progress(len(runs), len(runs) - len(pending), console) as progress, signals.held():
@@ -93,6 +99,17 @@ def run(
             finished = Finished(out=out.out, url=url)
             store.write_tables(out, _rows(cells, sweep, info, journal, finished))
     return finished
+
+
+@contextlib.contextmanager
+def _asked_to_stop(signals: Interruptible) -> Iterator[None]:
+    """What is refused while somebody waits for the end is told, but the end is the one that was asked for."""
+    try:
+        yield
+    except store.StoreError as error:
+        if signals.asked is None:
+            raise
+        raise Interrupted(signals.asked) from error
 
 
 def _take_in(outcomes: Generator[Outcome], journal: store.Journal, progress: Progress) -> None:

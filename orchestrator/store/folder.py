@@ -1,117 +1,110 @@
 """A folder that survives the driver: on a disk, or in a bucket (`s3://`, `gs://`) through pyarrow's filesystems.
 
-A name appears whole or not at all. On a disk that takes a file written aside, synced and renamed; a bucket's PUT is
-like that by itself.
+A name appears whole or not at all.
 """
 
 import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from orchestrator.store.bucket import Bucket
+from orchestrator.store.disk import Disk
+from workers.records.text import printable
 from workers.redact import redact
-
-_ASIDE = ".part"
-_IN_MEMORY_BYTES = 64 * 2**20
-
-_OPTIONS = {
-    "s3": ("allow_delayed_open", "true"),  # one request for a journal's two kilobytes, not the three of a multipart one
-    "gs": ("retry_limit_seconds", "30"),  # a refusal is told in a minute or two, not after an hour
-}
-"""Scheme -> an option of pyarrow's file system that is set unless the URI sets it."""
 
 
 class StoreError(Exception):
     """The results cannot be kept. The message names the place and says what to do; it holds no secret."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(redact(message))
+        super().__init__(printable(redact(message)))
+
+
+class UnansweredError(StoreError):
+    """The place did not answer in time: to ask again would take as long."""
 
 
 class Folder:
-    """One output folder; names inside it are relative, with `/`.
+    """One output folder; names inside it are relative, with `/`. In a bucket, every call ends in bounded time.
 
     Args:
         out: A path, or a URI that pyarrow knows (`s3://bucket/nightly?region=eu-west-1`).
+        hurried: Whether somebody has asked this process to stop: calls to a bucket then end within seconds.
 
     Raises:
         StoreError: The place cannot be opened. All that touches the place raises it, where nothing else is said.
     """
 
-    def __init__(self, out: str) -> None:
-        self.out = redact(out)
+    def __init__(self, out: str, hurried: Callable[[], bool] = lambda: False) -> None:
+        self.out = printable(redact(out))
         """The place as it may be shown: credentials in a URL are left out."""
+        self.root: Path | None = None
+        """Where it lies on a disk; null in a bucket."""
+        self._place: Disk | Bucket
         try:
-            if "://" in out:
-                self._fs, self._root = pafs.FileSystem.from_uri(_tuned(out))
-            else:
-                self._fs, self._root = pafs.LocalFileSystem(), str(Path(out).absolute())
+            if out.startswith("file:"):
+                self.root = Path(pafs.FileSystem.from_uri(out)[1])
+            elif "://" not in out:
+                self.root = Path(out).absolute()
+            self._place = Disk(self.root) if self.root else Bucket(out, hurried)
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"out: {out!r} cannot be opened: {error}") from error
-        self.is_local = isinstance(self._fs, pafs.LocalFileSystem)  # `file:///...` too
+            raise StoreError(f"out: {out!r} cannot be opened: {_reason(error)}") from error
 
     def path(self, name: str) -> str:
         """Where `name` lies, as a person would write it."""
-        return f"{self._root}/{name}" if self.is_local else f"{self.out.split('?')[0].rstrip('/')}/{name}"
+        folder = str(self.root) if self.root else self.out.split("?")[0].rstrip("/")
+        return printable(f"{folder}/{name}")
 
     def write(self, name: str, data: bytes) -> None:
         """Put `data` under `name`, whole and durable when this returns."""
-        with self.writing(name) as file:
-            file.write(data)
+        with self._stating("write", name):
+            self._place.write(name, data)
 
     @contextlib.contextmanager
-    def writing(self, name: str) -> Iterator[IO[bytes] | Any]:
-        """A file that takes its name only when the block ends well.
+    def writing(self, *names: str) -> Iterator[list[IO[bytes]]]:
+        """A file for each name; they take their names together, right after one another, once the block ends well.
 
         Raises:
             StoreError: The disk is full, the bucket refuses, the folder is not ours to write.
         """
-        target = f"{self._root}/{name}"
-        with self._stating("write", name):
-            if self.is_local:
-                with _aside_then_renamed(Path(target)) as file:
-                    yield file
-            else:
-                with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
-                    yield file
-                    file.seek(0)
-                    # Only now: closing a bucket's stream finishes the object, also when the block has failed.
-                    with self._fs.open_output_stream(target) as stream:
-                        shutil.copyfileobj(file, stream)
+        with self._stating("write", " and ".join(names)), self._place.writing(*names) as files:
+            yield files
 
     def read(self, name: str) -> bytes | None:
         """The bytes under `name`; null where there is no such name."""
-        with self._stating("read", name):
-            try:
-                with self._fs.open_input_stream(f"{self._root}/{name}", compression=None) as stream:
-                    return bytes(stream.read())
-            except FileNotFoundError:
-                return None
+        return self.read_all([name])[0]
+
+    def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """The bytes under each name, many at once; null where there is no such name."""
+        with self._stating("read", names[0] if len(names) == 1 else ""):
+            return self._place.read_all(names)
 
     def names(self, inside: str) -> list[str]:
         """Names of the files directly in the subfolder `inside`, sorted; unfinished ones are not named."""
+        return sorted(self.entries(inside))
+
+    def entries(self, inside: str) -> dict[str, float]:
+        """The same, with when each was last written by the place's own clock. Unit: s since 1970."""
         with self._stating("list", inside):
-            selector = pafs.FileSelector(f"{self._root}/{inside}", allow_not_found=True)
-            files = [info.base_name for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
-        return sorted(name for name in files if not name.endswith(_ASIDE))
+            return self._place.entries(inside)
 
     def move(self, name: str, to: str) -> None:
         """Rename within the folder."""
         with self._stating("move", name):
-            if self.is_local:  # a bucket has no folders to make
-                self._fs.create_dir(f"{self._root}/{to.rpartition('/')[0]}")
-            self._fs.move(f"{self._root}/{name}", f"{self._root}/{to}")
+            self._place.move(name, to)
 
     def delete(self, name: str) -> None:
         """Remove `name`; nothing happens where there is none."""
-        with self._stating("delete", name), contextlib.suppress(FileNotFoundError):
-            self._fs.delete_file(f"{self._root}/{name}")
+        self.delete_all([name])
+
+    def delete_all(self, names: Sequence[str]) -> None:
+        """Remove several names, many at once; nothing happens where one is none."""
+        with self._stating("delete", names[0] if len(names) == 1 else ""):
+            self._place.delete_all(names)
 
     @contextlib.contextmanager
     def _stating(self, verb: str, name: str) -> Iterator[None]:
@@ -119,39 +112,10 @@ class Folder:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"cannot {verb} {self.path(name)}: {_reason(error)}") from error
-
-
-@contextlib.contextmanager
-def _aside_then_renamed(target: Path) -> Iterator[IO[bytes]]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(target.name + _ASIDE)
-    try:
-        # Not through a link: what is written in the folder stays in the folder.
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            aside.unlink(missing_ok=True)
-        raise
-    # The rename itself is durable only once the folder is.
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _tuned(uri: str) -> str:
-    """The URI with what pyarrow's defaults lack here; what it says itself stands."""
-    option, value = _OPTIONS.get(uri.partition("://")[0], ("", ""))
-    if not option or option in uri:
-        return uri
-    return f"{uri}{'&' if '?' in uri else '?'}{option}={value}"
+            kind = UnansweredError if isinstance(error, TimeoutError) else StoreError
+            one_of_many = getattr(error, "filename", None) if not name else None
+            raise kind(f"cannot {verb} {one_of_many or self.path(name)}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
+    return getattr(error, "strerror", None) or str(error)

@@ -6,13 +6,13 @@ it runs nothing.
 
 import time
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Literal
 
 from pydantic import ValidationError
 
-from orchestrator.store.folder import Folder, StoreError
+from orchestrator.store.folder import Folder, StoreError, UnansweredError
+from orchestrator.store.lock import Hold
 from orchestrator.store.rescue import Rescue
 from workers.records import Outcome, Record, Run
 
@@ -24,8 +24,8 @@ SET_ASIDE = "journal-corrupt"
 _TRIES_S = (0.2, 1.0, 3.0)
 """Pauses between tries of a refused write: a bucket that throttles recovers, a full disk does not."""
 
-_READERS = 16
-"""Files read at once: on a bucket each costs a round trip."""
+_PATIENCE_S = 20.0
+"""No further try is begun this long after the first: a network that refuses only after so long will again."""
 
 _AHEAD = 256
 """Files read ahead of whoever takes them in: the driver's memory must not grow with the sweep."""
@@ -48,10 +48,12 @@ class Journal:
         environment: Fingerprint of what measures (versions). Runs of another one are measured anew.
         device: What `device: auto` comes to here, `cuda` or `cpu`. Runs of the other one are measured anew; null, for
             reading only: any.
+        hold: The lock of the folder, where this driver writes there: nothing is written once another has it.
     """
 
-    def __init__(self, folder: Folder, environment: str, device: str | None = None) -> None:
+    def __init__(self, folder: Folder, environment: str, device: str | None = None, hold: Hold | None = None) -> None:
         self._folder = folder
+        self._hold = hold
         self._environment = environment
         self._device = device
         self._corrupt: list[str] = []
@@ -124,16 +126,21 @@ class Journal:
 
     def clear(self) -> None:
         """Start over: forget every run."""
-        names = [f"journal/{name}" for name in self._folder.names("journal")]
-        with ThreadPoolExecutor(_READERS) as pool:
-            list(pool.map(self._folder.delete, names))
+        names = iter([f"journal/{name}" for name in self._folder.names("journal")])
+        while some := list(islice(names, _AHEAD)):
+            self._folder.delete_all(some)
 
     def _write(self, name: str, data: bytes) -> StoreError | None:
+        began = time.monotonic()
         for pause_s in (*_TRIES_S, None):
             try:
+                if self._hold:
+                    self._hold.check()
                 self._folder.write(name, data)
+            except UnansweredError as error:
+                return error
             except StoreError as error:
-                if pause_s is None:
+                if pause_s is None or time.monotonic() - began >= _PATIENCE_S:
                     return error
                 time.sleep(pause_s)
             else:
@@ -142,15 +149,12 @@ class Journal:
 
     def _entries(self, keys: Iterable[str]) -> Iterator[tuple[str, Outcome | None]]:
         keys = iter(keys)
-        with ThreadPoolExecutor(_READERS) as pool:
-            while some := list(islice(keys, _AHEAD)):
-                yield from zip(some, pool.map(self._entry, some), strict=True)
+        while some := list(islice(keys, _AHEAD)):
+            for key, data in zip(some, self._folder.read_all([_name(key) for key in some]), strict=True):
+                yield key, None if data is None else self._entry(key, data)
 
-    def _entry(self, key: str) -> Outcome | None:
-        """What stands under `key`, where it is sound, and of this environment and device."""
-        data = self._folder.read(_name(key))
-        if data is None:
-            return None
+    def _entry(self, key: str, data: bytes) -> Outcome | None:
+        """What stands under `key`, where it is possible, and of this environment and device."""
         try:
             entry = _Entry.model_validate_json(data)
         except ValidationError:

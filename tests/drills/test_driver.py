@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from buckets import Bucket
 from equipment import SECRET, Driver, lines, settings, until
+from silent import FailingLine, SilentServer
+
+from orchestrator.store import Folder, only_driver
 
 Acts = list[dict[str, Any]]
 
@@ -152,7 +155,64 @@ def test_a_sweep_into_a_bucket_goes_on_where_the_bucket_refused_it(
     where, inside = pafs.FileSystem.from_uri(bucket.url())
     assert pq.read_table(f"{inside}/results.parquet", filesystem=where)["status"].to_pylist() == ["ok"] * 3
     assert len(runs_in(pq.read_table(f"{inside}/raw.parquet", filesystem=where))) == 3
-    assert "out/driver.lock" not in bucket.keys
+    assert not [key for key in bucket.keys if key.startswith("out/driver.lock/") and not key.endswith("/")]
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_bucket_does_not_answer_ends_in_seconds_and_loses_no_finished_run(
+    tmp_path: Path, bucket: Bucket, two_gpus: str
+) -> None:
+    log, go_on = tmp_path / "log", tmp_path / "go on"
+    acts: Acts = [{"log": str(log)}, *({"log": str(log), "wait_for": str(go_on)} for _ in range(3))]
+    with FailingLine(bucket.address) as line:
+        asked = settings(acts, out=bucket.url().replace(bucket.address, line.address))
+        driver = Driver(tmp_path, asked, address=two_gpus)
+        until(lambda: sum("journal/" in key for key in bucket.keys) == 1 and len(lines(log)) == 3)
+        line.cut()
+        go_on.touch()
+        until(line.asked_in_vain.is_set)
+        os.killpg(driver.process.pid, signal.SIGINT)
+        assert driver.ended(timeout_s=60) == 130, driver.said
+    assert "Traceback" not in driver.said
+    error, stopped = driver.said.strip().splitlines()[-2:]
+    assert stopped.startswith("stopped; to go on: ")
+    rescued = Path(error.partition("copy ")[2].partition("/*.json")[0])
+    files = [*rescued.glob("*.json")]
+    assert files
+    for file in files:
+        bucket.put(f"out/journal/{file.name}", file.read_bytes())
+        file.unlink()
+    rescued.rmdir()
+    log.unlink()
+    again = Driver(tmp_path, asked | {"out": bucket.url()}, address=two_gpus)
+    assert again.ended() == 0, again.said
+    assert len(lines(log)) == 4 - 1 - len(files)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (None, 3)])
+def test_a_bucket_that_never_answers_is_told_in_bounded_time_and_no_cluster_is_started_for_it(
+    tmp_path: Path, signum: int | None, code: int
+) -> None:
+    with SilentServer("trickles") as server:
+        driver = Driver(tmp_path, settings([{}], out=server.url), RAY_TMPDIR=str(tmp_path / "ray"))
+        until(server.asked.is_set)
+        if signum is not None:
+            driver.kill(signum)
+        assert driver.ended() == code, driver.said
+    assert "Traceback" not in driver.said
+    assert not (tmp_path / "ray").exists()
+    if signum is None:
+        assert "cannot write s3://[redacted]@bucket/out/driver.lock/" in driver.said
+        assert "no answer within 30 s" in driver.said
+
+
+def test_a_second_driver_is_refused_before_it_starts_a_cluster(tmp_path: Path) -> None:
+    with only_driver(Folder(str(tmp_path / "out"))):
+        second = Driver(tmp_path, settings([{}], out="out"), RAY_TMPDIR=str(tmp_path / "ray"))
+        assert second.ended() == 3, second.said
+    assert f"is being written by process {os.getpid()} on " in second.said
+    assert not (tmp_path / "ray").exists()
 
 
 def test_no_secret_stands_in_any_result_log_or_metadata(tmp_path: Path, bucket: Bucket, two_gpus: str) -> None:

@@ -34,7 +34,7 @@ def test_a_file_whose_writing_fails_does_not_appear_and_the_old_one_stays(out: s
     folder.write("table", b"old")
 
     def write_half() -> None:
-        with folder.writing("table") as file:
+        with folder.writing("table") as (file,):
             file.write(b"half")
             raise KeyError("the rows ran out")
 
@@ -108,4 +108,4 @@ def test_an_unknown_kind_of_place_is_an_error() -> None:
 def test_a_place_at_google_is_known() -> None:
     """Nothing is asked of the network yet. Reading and writing go through the same calls as with S3."""
     assert Folder("gs://anonymous@bucket/nightly").path("a") == "gs://[redacted]@bucket/nightly/a"
-    assert not Folder("gs://bucket/nightly?retry_limit_seconds=5").is_local
+    assert Folder("gs://bucket/nightly?retry_limit_seconds=5").root is None

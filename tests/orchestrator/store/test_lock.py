@@ -1,15 +1,22 @@
+import contextlib
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from buckets import Bucket
 from equipment import until
 
-from orchestrator.store import Folder, StoreError, only_driver
+from orchestrator.store import Folder, StoreError, lease, only_driver
+from orchestrator.store.lock import LOCK
 
 HOLD = """
 import sys, time
@@ -57,35 +64,193 @@ def test_a_folder_that_was_given_back_is_free(out: str) -> None:
             pass
 
 
-def test_a_buckets_lock_of_another_host_holds_until_it_lapses(bucket: Bucket) -> None:
-    said = '{{"who":"process 7 on far","token":"t","pid":7,"machine":"another","renewed_unix_s":{}}}'
-    bucket.put("out/driver.lock", said.format(time.time() - 60).encode())
+def test_a_disks_lock_that_is_deleted_is_taken_again_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with only_driver(Folder(str(tmp_path))) as hold:
+        (tmp_path / LOCK).unlink()
+        assert not hold.lost
+        assert f"{tmp_path / LOCK} was deleted while this driver held it" in caplog.text
+        with pytest.raises(StoreError, match=f"process {os.getpid()} on "), only_driver(Folder(str(tmp_path))):
+            pass
+
+
+def test_a_driver_whose_disks_lock_was_deleted_and_taken_stops(tmp_path: Path) -> None:
+    with only_driver(Folder(str(tmp_path))) as hold:
+        (tmp_path / LOCK).unlink()
+        other = holder(str(tmp_path))
+        try:
+            assert hold.lost
+            with pytest.raises(StoreError, match=f"was deleted .* is being written by process {other.pid} on "):
+                hold.check()
+        finally:
+            other.kill()
+            other.wait()
+        assert hold.lost
+
+
+def claim(*, who: str = "process 7 on far", holding: bool = True) -> bytes:
+    return json.dumps({"who": who, "pid": 7, "machine": "another", "holding": holding}).encode()
+
+
+def claims(bucket: Bucket) -> list[str]:
+    return [key for key in bucket.keys if key.startswith(f"out/{LOCK}/") and not key.endswith("/")]
+
+
+@pytest.mark.parametrize("holding", [True, False])
+def test_a_buckets_lock_of_another_host_holds_until_it_lapses_by_the_buckets_own_clock(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, holding: bool
+) -> None:
+    monkeypatch.setattr(lease, "_pause", lambda: None)
+    bucket.put("out/driver.lock/other.json", claim(holding=holding))
     with pytest.raises(StoreError, match="process 7 on far"), only_driver(Folder(bucket.url())):
         pass
-    bucket.put("out/driver.lock", said.format(time.time() - 600).encode())
+    assert claims(bucket) == ["out/driver.lock/other.json"]
+    monkeypatch.setattr(lease, "STALE_S", 0.0)
     with only_driver(Folder(bucket.url())):
-        assert f'"pid":{os.getpid()}' in bucket.get("out/driver.lock").decode()
-    assert "out/driver.lock" not in bucket.keys
+        (mine,) = claims(bucket)
+        assert f'"pid":{os.getpid()}' in bucket.get(mine).decode()
+    assert claims(bucket) == []
 
 
 def test_a_lock_object_of_another_make_is_an_error_that_says_what_to_do(bucket: Bucket) -> None:
-    bucket.put("out/driver.lock", b"mine!")
+    bucket.put("out/driver.lock/x", b"mine!")
     with pytest.raises(StoreError, match="delete it if no driver runs"), only_driver(Folder(bucket.url())):
         pass
-    assert bucket.keys == ["out/driver.lock"]
+    assert claims(bucket) == ["out/driver.lock/x"]
 
 
 def test_a_buckets_lock_is_renewed_while_nothing_else_happens(bucket: Bucket) -> None:
     with only_driver(Folder(bucket.url()), renewed_s=0.05):
-        first = bucket.get("out/driver.lock")
-        until(lambda: bucket.get("out/driver.lock") != first)
+        (mine,) = claims(bucket)
+        bucket.put(mine, b"old")
+        until(lambda: bucket.get(mine) != b"old")
 
 
-def test_a_driver_whose_lock_another_one_took_stops_and_leaves_that_lock_alone(bucket: Bucket) -> None:
-    theirs = b'{"who":"process 7 on far","token":"t","pid":7,"machine":null,"renewed_unix_s":1e12}'
+def test_a_buckets_lock_that_is_deleted_is_taken_again_with_a_word(
+    bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
     with only_driver(Folder(bucket.url()), renewed_s=0.05) as hold:
-        bucket.put("out/driver.lock", theirs)
+        (mine,) = claims(bucket)
+        bucket.client.delete_object(Bucket=bucket.name, Key=mine)
+        until(lambda: "was deleted; this driver holds it again" in caplog.text)
+        assert not hold.lost
+        assert claims(bucket) == [mine]
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_driver_whose_lock_another_one_took_stops_and_leaves_that_lock_alone(bucket: Bucket, deleted: bool) -> None:
+    with only_driver(Folder(bucket.url()), renewed_s=0.05) as hold:
+        (mine,) = claims(bucket)
+        bucket.put("out/driver.lock/other.json", claim())
+        if deleted:
+            bucket.client.delete_object(Bucket=bucket.name, Key=mine)
         until(lambda: hold.lost)
-        with pytest.raises(StoreError, match="process 7 on far"):
+        with pytest.raises(StoreError, match=r"this driver's lock .* is being written by process 7 on far"):
             hold.check()
-    assert bucket.get("out/driver.lock") == theirs
+    assert claims(bucket) == ["out/driver.lock/other.json"]
+
+
+def test_a_driver_that_was_suspended_makes_sure_before_it_writes(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_driver(Folder(bucket.url()), renewed_s=600) as hold:
+        hold.check()
+        monkeypatch.setattr(lease, "_LAPSES_S", 0.0)
+        hold.check()
+        bucket.put("out/driver.lock/other.json", claim())
+        with pytest.raises(StoreError, match=r"could not be renewed in time.* process 7 on far"):
+            hold.check()
+        assert hold.lost
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_of_drivers_that_ask_at_once_at_most_one_holds_whatever_the_order_of_their_requests(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request takes effect at any moment between its call and its return, as a slow PUT does."""
+    turns, objects = Turns(seed), {}
+    monkeypatch.setattr(lease, "_pause", turns.wait)
+    holding: set[int] = set()
+    most: list[int] = []
+
+    def drive(number: int) -> None:
+        turns.wait()
+        with contextlib.suppress(StoreError), only_driver(cast("Folder", Slow(turns, objects)), renewed_s=600):
+            holding.add(number)
+            most.append(len(holding))
+            turns.wait()
+            holding.remove(number)
+
+    turns.run([partial(drive, number) for number in range(3)])
+    assert max(most, default=1) == 1
+    assert objects == {}
+
+
+class Turns:
+    """Lets one thread run at a time, until it waits; which one is next is drawn by lot."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._changed = threading.Condition()
+        self._waiting: set[int] = set()
+        self._next: int | None = None
+
+    def wait(self) -> None:
+        """Wait for this thread's turn."""
+        me = threading.get_ident()
+        with self._changed:
+            self._waiting.add(me)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._next == me)
+            self._next = None
+            self._waiting.remove(me)
+
+    def run(self, what: list[Callable[[], None]]) -> None:
+        threads = [threading.Thread(target=each, daemon=True) for each in what]
+        for thread in threads:
+            thread.start()
+        while alive := [thread.ident for thread in threads if thread.is_alive()]:
+            with self._changed:
+                ready = self._changed.wait_for(
+                    lambda alive=alive: self._next is None and self._waiting >= {*alive}, timeout=0.005
+                )
+                if ready:
+                    self._next = self._rng.choice(sorted(self._waiting))
+                    self._changed.notify_all()
+
+
+class Slow:
+    """A bucket in memory: each request takes effect when its turn comes, and returns when the next one does."""
+
+    out = "s3://slow"
+    root = None
+
+    def __init__(self, turns: Turns, objects: dict[str, bytes]) -> None:
+        self._turns, self._objects = turns, objects
+
+    def write(self, name: str, data: bytes) -> None:
+        self._turns.wait()
+        self._objects[name] = data
+        self._turns.wait()
+
+    def delete(self, name: str) -> None:
+        self.delete_all([name])
+
+    def delete_all(self, names: list[str]) -> None:
+        self._turns.wait()
+        for name in names:
+            self._objects.pop(name, None)
+        self._turns.wait()
+
+    def entries(self, inside: str) -> dict[str, float]:
+        self._turns.wait()
+        found = {name.removeprefix(f"{inside}/"): 1.0 for name in self._objects}
+        self._turns.wait()
+        return found
+
+    def read_all(self, names: list[str]) -> list[bytes | None]:
+        self._turns.wait()
+        found = [self._objects.get(name) for name in names]
+        self._turns.wait()
+        return found
