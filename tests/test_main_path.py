@@ -36,9 +36,9 @@ models:
     config: {model_type: llama, vocab_size: 256, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2,
              num_attention_heads: 2, num_key_value_heads: 2}
 precisions: [fp32]
-axes: {output_tokens: [4, 5, 6], input_tokens: 8}
+axes: {output_tokens: [4, 5, 6, 7, 8, 9, 10, 11, 12, 13], input_tokens: 8}
 device: cpu
-window: {relative_uncertainty: 1.0e-9, max_s: 4, max_generations: 100000}
+window: {relative_uncertainty: 1.0e-9, max_s: 1, max_generations: 100000}
 max_attempts: 1
 out: out
 """
@@ -117,13 +117,12 @@ def test_a_killed_worker_becomes_a_row_and_the_others_go_on(tmp_path):
     while not list(journal.glob("*.json")):
         assert driver.poll() is None, driver.communicate()[0]
         time.sleep(0.1)
-    time.sleep(1.0)  # into the window of the second cell, in the same process
     first = json.loads(next(journal.glob("*.json")).read_text())
     os.kill(first["outcome"]["results"][0]["pid"], signal.SIGKILL)
     output, _ = driver.communicate(timeout=240)
     results = pd.read_parquet(tmp_path / "out" / "results.parquet")
     assert driver.returncode == 1, output
-    assert sorted(results.status.astype(str)) == ["lost", "ok", "ok"], output
+    assert sorted(results.status.astype(str)) == ["lost", *["ok"] * 9], output  # whichever it had in hand
     assert results.query("status == 'lost'").error_type.notna().all()
 
 
