@@ -36,9 +36,9 @@ models:
     config: {model_type: llama, vocab_size: 256, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2,
              num_attention_heads: 2, num_key_value_heads: 2}
 precisions: [fp32]
-axes: {output_tokens: [4, 5, 6], input_tokens: 8}
+axes: {output_tokens: [4, 5, 6, 7, 8, 9, 10, 11, 12, 13], input_tokens: 8}
 device: cpu
-window: {relative_uncertainty: 1.0e-9, max_s: 4, max_generations: 100000}
+window: {relative_uncertainty: 1.0e-9, max_s: 1, max_generations: 100000}
 max_attempts: 1
 out: out
 """
@@ -106,7 +106,7 @@ def test_one_process_serves_all_cells_and_loads_each_model_once(finished):
 def test_the_same_command_goes_on_where_it_stopped(finished):
     folder, _, _ = finished
     before = pq.read_table(folder / "out" / "raw.parquet").column("window_start_unix_s").to_pylist()
-    output, _ = start(folder, SWEEP).communicate(timeout=120)
+    output, _ = start(folder, SWEEP).communicate(timeout=240)
     assert "12 of 12 runs are done already" in output
     assert pq.read_table(folder / "out" / "raw.parquet").column("window_start_unix_s").to_pylist() == before
 
@@ -117,19 +117,18 @@ def test_a_killed_worker_becomes_a_row_and_the_others_go_on(tmp_path):
     while not list(journal.glob("*.json")):
         assert driver.poll() is None, driver.communicate()[0]
         time.sleep(0.1)
-    time.sleep(1.0)  # into the window of the second cell, in the same process
     first = json.loads(next(journal.glob("*.json")).read_text())
     os.kill(first["outcome"]["results"][0]["pid"], signal.SIGKILL)
-    output, _ = driver.communicate(timeout=120)
+    output, _ = driver.communicate(timeout=240)
     results = pd.read_parquet(tmp_path / "out" / "results.parquet")
     assert driver.returncode == 1, output
-    assert sorted(results.status.astype(str)) == ["lost", "ok", "ok"], output
+    assert sorted(results.status.astype(str)) == ["lost", *["ok"] * 9], output  # whichever it had in hand
     assert results.query("status == 'lost'").error_type.notna().all()
 
 
 def test_a_misspelt_key_is_one_error_and_exit_2(tmp_path):
     driver = start(tmp_path, SWEEP.replace("repeats:", "repeat:"))
-    output, _ = driver.communicate(timeout=60)
+    output, _ = driver.communicate(timeout=240)
     assert driver.returncode == 2
     assert "repeat" in output
     assert "did you mean 'repeats'?" in output
@@ -144,5 +143,5 @@ def test_the_driver_never_loads_torch(tmp_path):
         "    if module.name.rpartition('.')[2] != '__main__': importlib.import_module(module.name)\n"
         f"print(sorted(set({heavy!r}) & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.strip() == "[]"

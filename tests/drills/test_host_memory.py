@@ -32,7 +32,7 @@ def test_a_process_that_takes_the_hosts_memory_is_out_of_memory_and_not_tried_ag
         tmp_path, settings([{"log": str(log), "allocates_mb": 3 * MARGIN_MB}], out="out"), address=cluster.address
     )
     try:
-        assert driver.ended(timeout_s=200) == 1, driver.said
+        assert driver.ended(timeout_s=240) == 1, driver.said
     finally:
         cluster.shutdown()
     results = pq.read_table(tmp_path / "out/results.parquet").to_pylist()

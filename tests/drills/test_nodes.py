@@ -19,7 +19,7 @@ def test_a_node_that_goes_wrong_is_set_aside_and_a_node_that_goes_away_is_surviv
     driver = Driver(tmp_path, settings([act] * 4, out="bad", max_node_failures=2), address=cluster.address)
     until(lambda: [node for *_, node in lines(log)].count(other.node_id) == 2)
     seen.touch()
-    assert driver.ended(timeout_s=200) == 0, driver.said
+    assert driver.ended(timeout_s=240) == 0, driver.said
     nodes = [node for *_, node in lines(log)]
     assert nodes.count(other.node_id) == 2
     assert f"({other.node_id}) is set aside after 2 losses in a row" in driver.said
@@ -33,7 +33,7 @@ def test_a_node_that_goes_wrong_is_set_aside_and_a_node_that_goes_away_is_surviv
     (lost,) = (key for key, *_, node in lines(log) if node == other.node_id)
     cluster.remove_node(other, allow_graceful=False)
     go_on.touch()
-    assert driver.ended(timeout_s=200) == 0, driver.said
+    assert driver.ended(timeout_s=240) == 0, driver.said
     again = [node for key, *_, node in lines(log) if key == lost]
     assert again[0] == other.node_id
     assert set(again[1:]) == {cluster.head_node.node_id}

@@ -1,4 +1,5 @@
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,19 +8,18 @@ from tiny_cells import needs_gpu
 from workers.clock import HostClock, token_clock
 
 
-def test_every_token_gets_a_time_and_itl_has_one_fewer() -> None:
+def test_every_token_gets_its_time_and_itl_has_one_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([100.0, 100.5, 100.75, 101.0, 102.0, 102.25])
+    monkeypatch.setattr("workers.clock.time", SimpleNamespace(perf_counter=moments.__next__))
     clock = HostClock(rows=3)
     clock.start()
     for _ in range(4):
-        time.sleep(0.002)
         clock(None, None)
     times = clock.stop()
-    assert len(times.token_s) == 4
-    assert len(times.itl_s) == 3
-    assert times.ttft_s == times.token_s[0] >= 0.002
-    assert all(gap >= 0.002 for gap in times.itl_s)
-    assert times.e2e_s >= times.token_s[-1]
-    assert times.ttft_s + sum(times.itl_s) == pytest.approx(times.token_s[-1])
+    assert times.token_s == (0.5, 0.75, 1.0, 2.0)
+    assert times.ttft_s == 0.5
+    assert times.itl_s == (0.25, 0.25, 1.0)
+    assert times.e2e_s == 2.25
 
 
 def test_one_generation_leaves_nothing_to_the_next() -> None:
@@ -43,7 +43,7 @@ def test_a_model_on_the_cpu_is_timed_by_the_host() -> None:
 
 @pytest.mark.gpu
 @needs_gpu
-def test_cuda_events_agree_with_the_host_when_the_device_is_waited_for() -> None:
+def test_cuda_events_lie_within_the_hosts_time_when_the_device_is_waited_for() -> None:
     clock = token_clock(2, "cuda")
     work = torch.randn(4096, 4096, device="cuda")
     for _ in range(2):  # the second round uses the first one's events again
@@ -56,5 +56,5 @@ def test_cuda_events_agree_with_the_host_when_the_device_is_waited_for() -> None
             clock(None, None)
         times = clock.stop()
         assert len(times.token_s) == 5
-        assert times.e2e_s == pytest.approx(time.perf_counter() - begin, rel=0.05)
+        assert 0 < times.e2e_s <= time.perf_counter() - begin
         assert list(times.token_s) == sorted(times.token_s)

@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from workers.clock import TokenTimes
+from workers.energy import EnergyMeter
+from workers.memory import PeakMemory
 from workers.records import Window
-from workers.window import MeanTime, may_end
+from workers.window import MeanTime, may_end, measure_window
 
 
 def times(*durations: float) -> MeanTime:
@@ -56,3 +61,39 @@ def test_a_cap_ends_it_however_uncertain() -> None:
     assert may_end(Window(max_generations=2), times(1.0, 9.0), energy_uncertainty=1.0)
     assert may_end(Window(max_s=10.0), times(1.0, 9.0))
     assert not may_end(Window(max_s=10.1), times(1.0, 9.0))
+
+
+def test_nothing_but_generations_and_the_last_wait_for_the_device_is_in_the_window(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Clock:
+        now_s = 100.0
+
+        def time(self) -> float:
+            return 1e9 + self.now_s
+
+        def perf_counter(self) -> float:
+            return self.now_s
+
+        def passes(self, seconds: float) -> None:
+            self.now_s += seconds
+
+    clock = Clock()
+    monkeypatch.setattr("workers.window.time", clock)
+    durations = iter([1.0, 1.25, 1.0])
+
+    def generate() -> TokenTimes:
+        clock.passes(duration_s := next(durations))
+        return TokenTimes(e2e_s=duration_s, token_s=(duration_s,))
+
+    window = measure_window(
+        generate,
+        Window(max_generations=3, relative_uncertainty=1e-9),
+        meter=EnergyMeter([], powercap=tmp_path),
+        peak=PeakMemory(()),
+        synchronize=lambda: clock.passes(0.5),
+        barrier=lambda: clock.passes(60.0),
+    )
+    assert window.window_s == 1.0 + 1.25 + 1.0 + 0.5
+    assert window.end_unix_s - window.start_unix_s == window.window_s
+    assert window.opened_after_barrier_s == 0.0

@@ -52,6 +52,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
 def open_report(browser: BrowserContext, tmp_path: Path) -> Iterator[Callable[[list[AggregatedResult]], Opened]]:
     """Write results, make the page by the command, open it."""
     opened = Opened(browser.new_page())
+    opened.page.set_default_timeout(240_000)  # of a browser that hangs, not of a machine that is busy
     opened.page.on("console", lambda message: opened.complaints.append(f"{message.type}: {message.text}"))
     opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
     opened.page.on("request", lambda request: opened.requests.append(request.url))

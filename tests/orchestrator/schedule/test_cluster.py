@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import ray.cluster_utils
-from equipment import Driver, lines, settings, sweep, until
+from equipment import AheadClock, Driver, lines, settings, sweep, until
 
 from orchestrator import config, schedule
 from orchestrator.backlog import Kind
 from orchestrator.config import SweepError
+from orchestrator.schedule import cluster as cluster_module
 from orchestrator.schedule.cluster import Cluster, Node
 
 
@@ -94,12 +95,13 @@ def test_a_node_that_was_set_aside_is_not_used_and_named() -> None:
     assert str(two.why_never(Kind(1))).endswith("; set aside: a, b")
 
 
-def test_without_room_a_kind_waits_as_long_as_the_sweep_says() -> None:
-    none = cluster(wait_for_nodes_s=0.2)
+def test_without_room_a_kind_waits_as_long_as_the_sweep_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "time", clock := AheadClock())
+    none = cluster(wait_for_nodes_s=600)
     assert none.why_never(Kind(1)) is None
     assert none.waits_for_nodes
-    time.sleep(0.25)
-    assert str(none.why_never(Kind(1))).endswith("it has no node at all, and none came in 0.2 s")
+    clock.by_s += 601
+    assert str(none.why_never(Kind(1))).endswith("it has no node at all, and none came in 600 s")
 
 
 def test_a_node_that_comes_ends_the_wait() -> None:
@@ -169,11 +171,9 @@ def growing() -> Iterator[ray.cluster_utils.Cluster]:
 
 @pytest.mark.slow
 def test_a_sweep_waits_for_the_node_that_can_hold_it(growing: ray.cluster_utils.Cluster, tmp_path: Path) -> None:
-    waits = settings(
-        [{}, {}], out="out", device="cpu", placement={"gpus_per_process": 1, "wait_for_nodes_s": 100}, timeout_s=50
-    )
+    waits = settings([{}, {}], out="out", device="cpu", placement={"gpus_per_process": 1, "wait_for_nodes_s": 1000})
     driver = Driver(tmp_path, waits, address=growing.address)
-    until((tmp_path / "out" / "driver.lock").exists, within_s=60)
+    until((tmp_path / "out" / "driver.lock").exists)
     time.sleep(3)  # it finds no room, and waits
     assert driver.process.poll() is None
     growing.add_node(num_cpus=1, num_gpus=1, object_store_memory=100 * 2**20)

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from logging.handlers import BufferingHandler
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from equipment import StandIn, broken, gone, lines, not_estimated, sweep, until
+import ray
+from equipment import HANGS_AFTER_S, AheadClock, StandIn, broken, gone, lines, not_estimated, sweep, until
 from ray import exceptions
 
 from orchestrator import plan, schedule
-from orchestrator.schedule import faults
-from workers.records import Outcome
+from orchestrator.schedule import faults, loop, worker
+from workers.records import Outcome, Run
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -40,6 +40,34 @@ def made(acts: Iterable[Act], *, meanwhile: Callable[[], None] = lambda: None, *
 
 def statuses(outcomes: Iterable[Outcome]) -> list[str]:
     return [outcome.status for outcome in outcomes]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> AheadClock:
+    """The driver's clock."""
+    made = AheadClock()
+    for module in (loop, worker):
+        monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """What Ray owes for each run that was started, by the run's key."""
+    owed: dict[str, list[Any]] = {}
+    start = worker.Worker.start
+
+    def spy(self: worker.Worker, run: Run, *words: Any, **more: Any) -> None:
+        start(self, run, *words, **more)
+        owed[run.key] = [*self.refs]
+
+    monkeypatch.setattr(worker.Worker, "start", spy)
+    return owed
+
+
+def delivered(refs: list[Any]) -> None:
+    """Wait until the results lie with Ray, though the driver has not looked."""
+    assert ray.wait(refs, num_returns=len(refs), timeout=HANGS_AFTER_S, fetch_local=False)[0] == refs
 
 
 class Faulty(NamedTuple):
@@ -148,17 +176,20 @@ def test_a_process_killed_from_outside_without_further_attempts_is_lost_and_the_
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["asleep", "SIGSTOP"])
-def test_a_hung_run_times_out_its_process_is_gone_and_its_slot_is_used_again(tmp_path: Path, stopped: bool) -> None:
+def test_a_hung_run_times_out_its_process_is_gone_and_its_slot_is_used_again(
+    tmp_path: Path, clock: AheadClock, stopped: bool
+) -> None:
     log = tmp_path / "log"
 
     def stop() -> None:
         until(lambda: lines(log))
         if stopped:
             os.kill(int(lines(log)[0][2]), signal.SIGSTOP)
+        clock.by_s += 601
 
     # One process has the whole cluster for itself: the second can only run where the first has made room.
     hung, after = made(
-        [{"log": str(log), "sleep_s": 600}, {"log": str(log)}], meanwhile=stop, timeout_s=3,
+        [{"log": str(log), "sleep_s": 6000}, {"log": str(log)}], meanwhile=stop, timeout_s=600,
         placement={"exclusive_node": True},
     )  # fmt: skip
     assert statuses([hung, after]) == ["timeout", "ok"]
@@ -178,7 +209,9 @@ def test_a_rank_that_dies_ends_its_gang_and_the_run_is_tried_again(tmp_path: Pat
     until(lambda: all(map(gone, first_try)))
 
 
-def test_a_loop_that_is_told_to_stop_yields_what_is_delivered_and_kills_the_rest(tmp_path: Path) -> None:
+def test_a_loop_that_is_told_to_stop_yields_what_is_delivered_and_kills_the_rest(
+    tmp_path: Path, started: dict[str, list[Any]]
+) -> None:
     log, go_on = tmp_path / "log", tmp_path / "go on"
     asked = sweep([{"log": str(log), "wait_for": str(go_on)}, {"log": str(log), "sleep_s": 600}])
     runs = plan.runs(plan.expand(asked), asked)
@@ -186,7 +219,7 @@ def test_a_loop_that_is_told_to_stop_yields_what_is_delivered_and_kills_the_rest
     def stop() -> bool:
         if both := len(lines(log)) == 2:
             go_on.touch()
-            time.sleep(1)  # until the first is delivered
+            delivered(started[runs[0].key])
         return both
 
     cluster = schedule.connect(asked)
@@ -195,15 +228,19 @@ def test_a_loop_that_is_told_to_stop_yields_what_is_delivered_and_kills_the_rest
     until(lambda: all(gone(int(pid)) for _, _, pid, _ in lines(log)))
 
 
-def test_a_result_that_came_in_time_while_the_driver_was_writing_is_no_timeout(tmp_path: Path) -> None:
-    log, timeout_s = tmp_path / "log", 3
-    asked = sweep([{"wait_for": str(log)}, {"log": str(log), "sleep_s": 1}], timeout_s=timeout_s)
+def test_a_result_that_came_in_time_while_the_driver_was_writing_is_no_timeout(
+    tmp_path: Path, clock: AheadClock, started: dict[str, list[Any]]
+) -> None:
+    log, written = tmp_path / "log", tmp_path / "written"
+    asked = sweep([{"wait_for": str(log)}, {"log": str(log), "wait_for": str(written)}], timeout_s=600)
     runs = plan.runs(plan.expand(asked), asked)
     cluster = schedule.connect(asked)
     found = []
     for outcome in schedule.run(runs, asked, cluster, make=StandIn, estimate=not_estimated):
         if not found:
-            time.sleep(timeout_s + 1)  # as a bucket that is slow to take the first one does
+            written.touch()
+            delivered(started[runs[1].key])
+            clock.by_s += 601  # as a bucket that is slow to take the first one does
         found.append(outcome.status)
     assert found == ["ok", "ok"]
 

@@ -92,7 +92,7 @@ class Hosts:
             *room,
         ]
         started = self._popen(host, command)
-        said = started.communicate(timeout=90)[0]
+        said = started.communicate(timeout=240)[0]
         assert started.returncode == 0, said
 
     def _popen(self, host: str, command: list[str], **more: Any) -> subprocess.Popen[str]:
@@ -124,7 +124,7 @@ def test_a_gang_spreads_over_both_hosts_where_it_may(hosts: Hosts, tmp_path: Pat
         [{"log": str(log)}], out="out", device="cpu", placement=placement, axes={"processes": 4, "batch_size": 4}
     )
     driver = hosts.driver(tmp_path, gang)
-    said = driver.communicate(timeout=120)[0]
+    said = driver.communicate(timeout=240)[0]
     assert driver.returncode == 0, said
     assert len({node for _, _, _, node in lines(log)}) == 2
     assert sorted(rank for _, rank, _, _ in lines(log)) == ["0", "1", "2", "3"]
@@ -135,10 +135,10 @@ def test_a_sweep_ends_right_though_one_host_is_cut_off_in_the_middle(hosts: Host
     go_on = tmp_path / "go-on"
     acts = [{"log": str(log), "wait_for": str(go_on)} for _ in range(12)]
     driver = hosts.driver(tmp_path, settings(acts, out="out", device="cpu", placement={"gpus_per_process": 1}))
-    until(lambda: len({node for *_, node in lines(log)}) == 2 and len(lines(log)) == 4, within_s=120)
+    until(lambda: len({node for *_, node in lines(log)}) == 2 and len(lines(log)) == 4, within_s=240)
     hosts.cut()
     go_on.touch()  # the cut-off host finishes its two runs too, but nobody hears of it
-    said = driver.communicate(timeout=150)[0]
+    said = driver.communicate(timeout=240)[0]
     assert driver.returncode == 0, said
     rows = pd.read_parquet(tmp_path / "out" / "raw.parquet")
     assert rows.query("status == 'ok'").cell_id.is_unique

@@ -70,7 +70,7 @@ def test_a_fork_that_is_killed_fails_its_request_and_no_other(process):
     while not (forks := children(process.pid)):
         time.sleep(0.01)
     os.kill(forks[0], signal.SIGKILL)
-    asking.join(timeout=60)
+    asking.join(timeout=240)
     assert [str(error) for error in failed] == ["counting FLOPs ended with status -9"]
     assert process.estimate(spec(), [SHAPE])[0].flops.confidence == "high"
 
@@ -93,6 +93,6 @@ def test_leaving_ends_its_forks_too():
         asking.start()
         while not (forks := children(made.pid)):
             time.sleep(0.01)
-    asking.join(timeout=60)
+    asking.join(timeout=240)
     while any("\nState:\tZ" not in status.read_text() for fork in forks if (status := status_of(fork)).exists()):
         time.sleep(0.01)
