@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from orchestrator import stdio
 from workers.imports import uncollected
 from workers.records.text import printable
 
@@ -111,8 +112,19 @@ def _stop(message: str, code: int) -> int:
     return code
 
 
+def program(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
+    """`main` as a process, whatever becomes of its stdout; a command that only prints has failed where that has."""
+    with stdio.outlived() as refused:
+        try:
+            code = main(argv, **equipment)
+        except SystemExit as ended:  # from argparse
+            code = int(ended.code or 0)
+        except KeyboardInterrupt:  # before a sweep takes the signal over, or in another command
+            code = 130
+    if refused.loss is None:
+        return code
+    return _stop(f"stdout: {refused.loss.strerror}", 3 if argv and argv[0] in COMMANDS else code)
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:  # before a sweep takes the signal over, or in another command
-        sys.exit(130)
+    sys.exit(program(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """Texts for prompts and perplexity, from JSONL, Parquet or plain text."""
 
 import json
+import re
 from pathlib import Path
 
 from workers.records import digest
@@ -8,9 +9,14 @@ from workers.records import digest
 _MAX_BYTES = 256_000_000
 """A file of texts at most. Unit: bytes."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class TextsError(ValueError):
-    """A file without usable texts; its message says why and what would do."""
+    """A file without usable texts; its message, one line, says why and what would do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(one if one.isprintable() else " " for one in message).strip())
 
 
 def read(path: Path, column: str = "text") -> tuple[str, ...]:
@@ -22,7 +28,7 @@ def read(path: Path, column: str = "text") -> tuple[str, ...]:
     readers = {".jsonl": _jsonl, ".parquet": _parquet, ".txt": _plain}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise TextsError(f"{path.name} is none of {', '.join(readers)}: its ending says how it is read")
+        raise TextsError(f"{path.name:.200} is none of {', '.join(readers)}: its ending says how it is read")
     try:
         if not path.is_file():
             raise TextsError(f"there is no file {path}")
@@ -30,11 +36,13 @@ def read(path: Path, column: str = "text") -> tuple[str, ...]:
             raise TextsError(f"{path.name} has {path.stat().st_size:,} bytes, of {_MAX_BYTES:,} at most: cut it")
         texts = reader(path, column)
     except OSError as error:
-        raise TextsError(f"{path.name} cannot be read: {error.strerror or error}") from error
+        raise TextsError(f"{path.name:.200} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise TextsError(f"{path.name} is not UTF-8 (byte {error.start})") from error
     if not texts:
         raise TextsError(f"{path.name} holds no text")
+    if any(map(_SURROGATE.search, texts)):
+        raise TextsError(f"{path.name} holds half a character, as '\\ud83d': no tokenizer can take it")
     return texts
 
 
@@ -64,8 +72,9 @@ def _jsonl(path: Path, column: str) -> tuple[str, ...]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TextsError(f"{path.name} line {number} is not JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+            said = getattr(error, "msg", None) or error
+            raise TextsError(f"{path.name} line {number} is not JSON: {said}") from error
         if not isinstance(row, dict):
             raise TextsError(f"{path.name} line {number} is not a JSON object")
         texts.append(_text(row, column, f"{path.name} line {number}"))
@@ -80,16 +89,18 @@ def _parquet(path: Path, column: str) -> tuple[str, ...]:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if column not in names:
-                raise TextsError(f"{path.name} has no column {column!r}; it has {', '.join(names)}: set `column`")
+                has = ", ".join(names) or "none"
+                raise TextsError(f"{path.name} has no column {column!r:.60}; it has {has:.1000}: set `column`")
             values = file.read(columns=[column])[column].to_pylist()
-    except pa.ArrowInvalid as error:
-        raise TextsError(f"{path.name} is not Parquet: {error}") from error
+    except (pa.ArrowException, ValueError) as error:
+        raise TextsError(f"{path.name} is not Parquet that can be read: {error}") from error
     return tuple(_text({column: value}, column, f"{path.name} row {row}") for row, value in enumerate(values))
 
 
 def _text(row: dict[str, object], column: str, where: str) -> str:
     if column not in row:
-        raise TextsError(f"{where} has no {column!r}; it has {', '.join(row) or 'nothing'}: set `column`")
+        has = ", ".join(row) or "nothing"
+        raise TextsError(f"{where} has no {column!r:.60}; it has {has:.1000}: set `column`")
     value = row[column]
     if not isinstance(value, str) or not value.strip():
         raise TextsError(f"{where}: {column!r} holds no text but {value!r:.60}")

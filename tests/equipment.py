@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ray
 
@@ -42,6 +42,9 @@ from workers.records import (
     Run,
     WarmupDone,
 )
+
+# The driver refuses options that transformers does not have.
+config._settings._GENERATION.add("act")  # type: ignore[attr-defined]
 
 
 class UnpicklableError(RuntimeError):
@@ -149,12 +152,20 @@ DRIVER = Path(__file__).parent / "drills" / "driver.py"
 class Driver:
     """The program as a process of its own, on the cluster at `address`, with the stand-in for what measures."""
 
-    def __init__(self, folder: Path, sweep: dict[str, Any], *words: str, address: str = "local", **env: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sweep: dict[str, Any],
+        *words: str,
+        address: str = "local",
+        stdout: IO[str] | int = subprocess.PIPE,
+        **env: str,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sweep.yaml").write_text(json.dumps(sweep))
         self.process = subprocess.Popen(
             [sys.executable, DRIVER, "sweep.yaml", *words],
-            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            cwd=folder, stdout=stdout, stderr=subprocess.STDOUT, text=True, start_new_session=True,
             env=os.environ | {"RAY_ADDRESS": address, "OMP_NUM_THREADS": "1"} | env,
         )  # fmt: skip
         self.said = ""

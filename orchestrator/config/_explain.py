@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.config._problems import Path, Problem, did_you_mean, nearest
+from orchestrator.config._problems import MOST, Path, Problem, did_you_mean, nearest, shown
 from orchestrator.config._settings import AXES
 
 _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
@@ -39,7 +39,8 @@ _PHRASES = {
 def problems(error: ValidationError, data: Any, schema: dict[str, Any]) -> list[Problem]:
     """One problem for each place that is wrong; a required key that is there misspelt is one problem, not two."""
     found: dict[Path, Problem] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details[:MOST]:
         path = _in_file(detail["loc"], data)
         if detail["type"] == "too_short" and any(other[: len(path)] == path for other in found):
             continue  # pydantic counts the good items alone, and the others have been named
@@ -47,7 +48,8 @@ def problems(error: ValidationError, data: Any, schema: dict[str, Any]) -> list[
     meant = {
         (*path[:-1], _near_key(path, schema)) for path, problem in found.items() if "unknown key" in problem.message
     }
-    return [problem for path, problem in found.items() if path not in meant]
+    rest = [Problem(_in_file(detail["loc"], data), str(detail["msg"])) for detail in details[MOST:]]
+    return [problem for path, problem in found.items() if path not in meant] + rest
 
 
 def _in_file(loc: Path, data: Any) -> Path:
@@ -72,13 +74,13 @@ def _message(detail: Any, path: Path, schema: dict[str, Any]) -> str:
         return _unknown_key(path, schema)
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
-        return f"{_shown(value)} is none of {', '.join(known)}{did_you_mean(value, known)}"
+        return f"{shown(value)} is none of {', '.join(known)}{did_you_mean(value, known)}"
     if kind == "string_pattern_mismatch":
-        return f"{_shown(value)} may have letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+        return f"{shown(value)} may have letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
     if quotes := _quotes(kind, value):
         return quotes
     if kind in _PHRASES:
-        return _PHRASES[kind].format(value=_shown(value), **{key: _number(bound) for key, bound in context.items()})
+        return _PHRASES[kind].format(value=shown(value), **{key: _number(bound) for key, bound in context.items()})
     return str(detail["msg"])
 
 
@@ -87,7 +89,7 @@ def _quotes(kind: str, value: object) -> str | None:
     if kind in ("int_type", "float_type") and isinstance(value, str) and _NUMBER.fullmatch(value):
         return f"{value!r} is text; take the quotes away"
     if kind == "string_type" and isinstance(value, bool | int | float):
-        return f"{_shown(value)} is not text; put it in quotes"
+        return f"{shown(value)} is not text; put it in quotes"
     return None
 
 
@@ -124,10 +126,3 @@ def _at(schema: dict[str, Any], path: Path, root: dict[str, Any]) -> Iterator[di
         yield from _at(schema.get("items", {}), path[1:], root)
     else:
         yield from _at(schema.get("properties", {}).get(path[0], {}), path[1:], root)
-
-
-def _shown(value: object) -> str:
-    text = (
-        {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else repr(value)
-    )
-    return text if len(text) <= 60 else f"{text[:57]}..."

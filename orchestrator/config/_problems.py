@@ -7,6 +7,9 @@ from difflib import get_close_matches
 Path = tuple[str | int, ...]
 """Where in the file: keys and 0-based list positions from the top."""
 
+MOST = 50
+"""Problems of a sweep that are said; whoever has more of them has one in common."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -35,21 +38,39 @@ class SweepError(Exception):
 
     def __init__(self, problems: Iterable[Problem], origin: Origin) -> None:
         self.problems = tuple(sorted(problems, key=lambda one: one.line or origin.line_of(one.path) or 0))
-        said = [_sentence(problem, origin) for problem in self.problems]
-        many = f"{origin.file}: {len(said)} errors\n" + "\n".join(f"  {line}" for line in said)
+        said = [_sentence(problem, origin) for problem in self.problems[:MOST]]
+        rest = [f"... and {len(self.problems) - MOST} more"] if len(self.problems) > MOST else []
+        many = f"{origin.file}: {len(self.problems)} errors\n" + "\n".join(f"  {line}" for line in said + rest)
         super().__init__(f"{origin.file}: {said[0]}" if len(said) == 1 else many)
 
 
 def _sentence(problem: Problem, origin: Origin) -> str:
     line = problem.line or origin.line_of(problem.path)
     parts = [f"line {line}" if line else "", dotted(problem.path), problem.message]
-    return ": ".join(part for part in parts if part)
+    said = ": ".join(part for part in parts if part)
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in said)
 
 
 def dotted(path: Path) -> str:
     """`("groups", 0, 1, "model")` as `groups[0][1].model`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in path)
     return text.removeprefix(".")
+
+
+def shown(value: object) -> str:
+    """A value as YAML would have it, on one line and cut where it is long."""
+    plain = {True: "true", False: "false", None: "null"}
+    return cut(plain[value] if value is None or isinstance(value, bool) else repr(value))
+
+
+def cut(text: str, length: int = 60) -> str:
+    """As much of a text as an error has room for."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _key(key: str) -> str:
+    """A key as it stands, unless it is long or would not be seen."""
+    return key if key.isprintable() and len(key) <= 60 else shown(key)
 
 
 def nearest(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

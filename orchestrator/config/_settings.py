@@ -3,14 +3,16 @@
 A setting is a field of `Cell` (`batch_size`...) or a dotted option that is handed on (`generate.top_p`, `load.x`).
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, GetJsonSchemaHandler, JsonValue, PlainValidator, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-from orchestrator.config._problems import did_you_mean, nearest
+from orchestrator.config._problems import MOST, did_you_mean, nearest
+from workers.names import NAMES
 from workers.records import Attention, Cell, Precision
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -62,23 +64,8 @@ _FIXED = {
 }  # fmt: skip
 """Options that the measurement sets itself, with what to say in their place."""
 
-_KNOWN_OPTIONS = tuple(
-    [f"generate.{name}" for name in (
-        "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "cache_config", "cache_implementation",
-        "compile_config", "disable_compile", "diversity_penalty", "do_sample", "early_stopping",
-        "encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty",
-        "forced_bos_token_id", "guidance_scale", "length_penalty", "max_cache_len", "min_p", "no_repeat_ngram_size",
-        "num_beams", "num_return_sequences", "output_attentions", "output_hidden_states", "output_logits",
-        "output_scores", "pad_token_id", "prefill_chunk_size", "remove_invalid_values", "renormalize_logits",
-        "repetition_penalty", "sequence_bias", "suppress_tokens", "temperature", "token_healing", "top_h", "top_k",
-        "top_p", "typical_p", "watermarking_config",
-    )] + [f"load.{name}" for name in (
-        "cache_dir", "experts_implementation", "force_download", "ignore_mismatched_sizes", "key_mapping",
-        "local_files_only", "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config", "subfolder",
-        "use_kernels", "use_safetensors", "variant", "weights_only",
-    )]
-)  # fmt: skip
-"""Options to find misspelt ones by; others are handed on as they are, for transformers grows new ones."""
+_GENERATION, _LOADING = set(NAMES.generation), NAMES.loading | NAMES.config_fields
+"""What options of each kind may be named; loading takes what its function does, and fields of the model's config."""
 
 _MISPLACED = {
     "model": "the models are listed under `models` at the top",
@@ -90,6 +77,24 @@ _MISPLACED = {
 }
 
 
+def _unknown(key: str, known: Collection[str], lacks: str) -> str | None:
+    """Why transformers would not know an option; null where it does, or may."""
+    room, _, option = key.partition(".")
+    if option in known:
+        return None
+    near = nearest(option, known, cutoff=0.7 if NAMES.are_all else 0.8)
+    if near is None and not NAMES.are_all:
+        return None
+    return f"unknown option {key!r}; " + (f"did you mean '{room}.{near}'?" if near else f"{NAMES.source} has {lacks}")
+
+
+def unknown_loading(key: str) -> str | None:
+    """Why no model that transformers itself knows takes an option `load.NAME`; null where one does, or may."""
+    if not key.startswith("load."):
+        return None
+    return _unknown(key, _LOADING, "no such argument of from_pretrained, nor any config with such a field")
+
+
 def _kind(key: str, kinds: Mapping[str, TypeAdapter[Any]]) -> TypeAdapter[Any]:
     """The type of one value of the setting `key`; raises what is wrong with the key itself."""
     if key in kinds:
@@ -98,14 +103,17 @@ def _kind(key: str, kinds: Mapping[str, TypeAdapter[Any]]) -> TypeAdapter[Any]:
         raise PydanticCustomError("fixed", f"{key!r} cannot be set: {_FIXED[key]}")
     if key in _MISPLACED:
         raise PydanticCustomError("misplaced", f"{key!r} does not belong here: {_MISPLACED[key]}")
-    known = (*kinds, *_FIXED, *_KNOWN_OPTIONS)
     room, _, option = key.partition(".")
     if room not in ("generate", "load") or not option.isidentifier():
-        raise PydanticCustomError("unknown", f"unknown setting {key!r}{did_you_mean(key, known)}")
-    siblings = {name.partition(".")[2]: name for name in known if name.startswith(f"{room}.")}
-    if key not in known and (near := nearest(option, siblings, cutoff=0.8)):
-        raise PydanticCustomError("unknown", f"unknown option {key!r}; did you mean {siblings[near]!r}?")
+        options = (*(f"generate.{name}" for name in _GENERATION), *(f"load.{name}" for name in NAMES.loading))
+        raise PydanticCustomError("unknown", f"unknown setting {key!r}{did_you_mean(key, (*kinds, *_FIXED, *options))}")
+    unknown = _unknown(key, _GENERATION, "no such field of GenerationConfig") if room == "generate" else None
+    if unknown:
+        raise PydanticCustomError("unknown", unknown)
     return _OPTION
+
+
+_NOT_LOOKED_AT = PydanticCustomError("not_looked_at", "not looked at, for so many others are wrong")
 
 
 def _checked(kinds: Mapping[str, TypeAdapter[Any]], *, many: bool) -> Callable[[object], dict[str, Any]]:
@@ -117,6 +125,9 @@ def _checked(kinds: Mapping[str, TypeAdapter[Any]], *, many: bool) -> Callable[[
         good: dict[str, Any] = {}
         wrong: list[InitErrorDetails] = []
         for key, value in raw.items():
+            if len(wrong) >= MOST:  # looking for the nearest right word takes a while
+                wrong.append(InitErrorDetails(type=_NOT_LOOKED_AT, loc=(key,), input=value))
+                continue
             try:
                 kind = _kind(key, kinds)
                 good[key] = _values(kind, value) if many else kind.validate_python(value, strict=True)
@@ -137,7 +148,7 @@ def _values(kind: TypeAdapter[Any], value: object) -> tuple[Any, ...]:
         return (kind.validate_python(value, strict=True),)
     if not value:
         raise PydanticCustomError("empty", "the list is empty, so the grid is; leave the key out to have the default")
-    good: list[Any] = []
+    good: dict[str, Any] = {}
     wrong: list[InitErrorDetails] = []
     for index, item in enumerate(value):
         try:
@@ -145,13 +156,14 @@ def _values(kind: TypeAdapter[Any], value: object) -> tuple[Any, ...]:
         except ValidationError as error:
             wrong += [_moved(detail, (index,)) for detail in error.errors(include_url=False)]
             continue
-        if any(one == other and type(one) is type(other) for other in good):
+        spelled = json.dumps(one, sort_keys=True)
+        if spelled in good:
             twice = PydanticCustomError("twice", f"{one!r} is listed twice")
             wrong.append(InitErrorDetails(type=twice, loc=(index,), input=item))
-        good.append(one)
+        good[spelled] = one
     if wrong:
         raise ValidationError.from_exception_data("values", wrong)
-    return tuple(good)
+    return tuple(good.values())
 
 
 def _moved(detail: Any, prefix: tuple[str | int, ...]) -> InitErrorDetails:

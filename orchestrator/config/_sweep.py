@@ -2,6 +2,7 @@
 
 import datetime as dt
 import string
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
@@ -20,8 +21,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from orchestrator.config._problems import Origin, Path, did_you_mean
-from orchestrator.config._settings import Axes, Point, Rule
+from orchestrator.config._problems import Origin, Path, did_you_mean, shown
+from orchestrator.config._settings import Axes, Point, Rule, unknown_loading
+from workers.names import NAMES
 from workers.records import Device, ModelSpec, Precision, Quality, Record, TextPrompts, Warmup, Window
 
 PLACEHOLDERS = ("name", "date")
@@ -73,9 +75,20 @@ class ModelEntry(Record):
             raise _wrong(((), "a model has either `source` (hub id or folder) or `config`, one of the two"))
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
             raise _wrong((("config",), "a config needs a `model_type`, as `llama` or `gpt2`"))
+        if self.config is not None and (unknown := unknown_type(self.config, trusted=self.trust_remote_code)):
+            raise _wrong((("config", "model_type"), unknown))
         if self.config is not None and self.revision is not None:
             raise _wrong((("revision",), "only a model from the hub has revisions"))
         return self
+
+
+def unknown_type(fields: Mapping[str, JsonValue], *, trusted: bool) -> str | None:
+    """Why transformers cannot know the type of model that a config is of; null where it does, or may."""
+    kind = fields.get("model_type")
+    may_be = (trusted and "auto_map" in fields) or not NAMES.are_all
+    if not isinstance(kind, str) or kind in NAMES.model_types or may_be:
+        return None
+    return f"{shown(kind)} is no type of model that {NAMES.source} knows{did_you_mean(kind, NAMES.model_types)}"
 
 
 def _entry(value: object) -> object:
@@ -226,7 +239,7 @@ class SweepFile(Record):
     """Losses in a row, each of another cell, after which a node is set aside."""
     placement: Placement = Placement()
     """Where processes go."""
-    out: Annotated[str, Field(min_length=1)] = "results/{name}"
+    out: Annotated[str, Field(min_length=1, max_length=1000)] = "results/{name}"
     """Folder or URL of the results; `{name}` and `{date}` are filled in: today, or the environment's `JOULEGRID_DATE`,
     so that what is started again after midnight goes on there. A relative one begins where one stands."""
 
@@ -248,7 +261,13 @@ class SweepFile(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*_group_problems(self), *_measure_problems(self), *_card_problems(self), *_reference_problems(self)]
+        problems = [
+            *_group_problems(self),
+            *_option_problems(self),
+            *_measure_problems(self),
+            *_card_problems(self),
+            *_reference_problems(self),
+        ]
         if problems:
             raise _wrong(*problems)
         return self
@@ -273,6 +292,15 @@ def _group_problems(sweep: SweepFile) -> _Found:
     if "precision" not in owner:
         found.append((("precisions",), "is required, unless the members of a group set `precision`"))
     return found
+
+
+def _option_problems(sweep: SweepFile) -> _Found:
+    """Arguments of loading that no model takes. What a model's own code takes, nobody knows before it runs."""
+    if any(model.trust_remote_code for model in sweep.models):
+        return []
+    places: list[tuple[Path, Mapping[str, object]]] = [(("axes",), sweep.axes)]
+    places += [(("groups", g, m), member) for g, group in enumerate(sweep.groups) for m, member in enumerate(group)]
+    return [((*place, key), reason) for place, keys in places for key in keys if (reason := unknown_loading(key))]
 
 
 def _measure_problems(sweep: SweepFile) -> _Found:

@@ -11,10 +11,16 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from orchestrator.config._problems import Origin, Path, Problem, SweepError
+from orchestrator.config._problems import Origin, Path, Problem, SweepError, cut, shown
 
-_MAX_VALUES = 200_000
-"""Keys and values of a file at most: anchors that refer to one another can spell out more than fits in memory."""
+_MAX_VALUES = 100_000
+"""Keys and values of a file at most: reading more takes long, and anchors that refer to one another can spell out more
+than fits in memory."""
+
+_TOO_MANY = f"more than {_MAX_VALUES:,} values, those that anchors repeat included"
+
+_MAX_DIGITS = 40
+"""Of a whole number. None has more than 20; Python refuses to read thousands."""
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -25,6 +31,27 @@ class _Core(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's core schema."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    nodes = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """As in PyYAML, but ends with the first node that is too many."""
+        self.nodes += 1
+        if self.nodes > _MAX_VALUES:
+            raise _TooManyError
+        return super().compose_node(parent, index)
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """As in PyYAML, but keeps each key once: mappings that merge one another ten times over would fill memory."""
+        super().flatten_mapping(node)
+        node.value = list({_identity(pair[0]): pair for pair in node.value}.values())
+
+
+class _TooManyError(Exception):
+    """More nodes than a sweep can need."""
+
+
+def _identity(key: Node) -> object:
+    return (key.tag, key.value) if isinstance(key, ScalarNode) else id(key)
 
 
 for _tag, _pattern, _first in (
@@ -43,21 +70,24 @@ def read(text: str, file: str) -> tuple[Any, Origin]:
     Raises:
         SweepError: not YAML, a key twice, a tag that JSON has no type for, or more values than a sweep can need.
     """
-    loader = _Core(text)
+    loader = None
     try:
+        loader = _Core(text)
         node = loader.get_single_node()
         reader = _Reader(loader, file)
         data = None if node is None else reader.value(node, ())
+    except yaml.reader.ReaderError as error:
+        said = f"not valid YAML: {chr(error.character)!r} may not stand in it"
+        raise SweepError([Problem((), said, text.count("\n", 0, error.position) + 1)], Origin(file)) from error
     except yaml.MarkedYAMLError as error:
         raise SweepError([_syntax_problem(error)], Origin(file)) from error
-    except yaml.YAMLError as error:
-        raise SweepError(
-            [Problem((), f"not readable as YAML: {' '.join(str(error).split())}")], Origin(file)
-        ) from error
+    except _TooManyError as error:
+        raise SweepError([Problem((), _TOO_MANY)], Origin(file)) from error
     except RecursionError as error:
         raise SweepError([Problem((), "nested too deeply, or an anchor that contains itself")], Origin(file)) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if reader.problems:
         raise SweepError(reader.problems, reader.origin)
     return data, reader.origin
@@ -85,8 +115,7 @@ class _Reader:
     def value(self, node: Node, path: Path) -> Any:
         self.count += 1
         if self.count > _MAX_VALUES:
-            said = f"more than {_MAX_VALUES:,} values, those that anchors repeat included"
-            raise SweepError([Problem((), said)], self.origin)
+            raise _TooManyError
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, MappingNode) and node.tag == _TAG + "map":
             return self.mapping(node, path)
@@ -126,16 +155,17 @@ class _Reader:
             return None
         if kind == "bool" and text.lower() in ("true", "false"):
             return bool(text.lower() == "true")
-        if kind == "int" and _INT.fullmatch(text):
+        if kind == "int" and _INT.fullmatch(text) and len(text) <= _MAX_DIGITS:
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
         if kind == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
-        if kind == "float":
-            self.problems.append(Problem(path, f"{text} is larger than any number here can be"))
+        if kind in ("int", "float") and (_INT.fullmatch(text) or _FLOAT.fullmatch(text)):
+            self.problems.append(Problem(path, f"{cut(text)} is larger than any number here can be"))
         elif kind != "str":
-            self.problems.append(Problem(path, f"the tag {node.tag!r} is not for sweeps, which hold plain values only"))
+            tag = cut(node.tag)
+            self.problems.append(Problem(path, f"the tag {tag!r} is not for sweeps, which hold plain values only"))
         return str(text)
 
 
 def _shown(node: Node) -> str:
-    return repr(node.value) if isinstance(node, ScalarNode) else "here"
+    return shown(node.value) if isinstance(node, ScalarNode) else "here"

@@ -4,6 +4,6 @@ import sys
 
 from equipment import StandIn, not_estimated
 
-from orchestrator.__main__ import main
+from orchestrator.__main__ import program
 
-sys.exit(main(sys.argv[1:], make=StandIn, estimate=not_estimated))
+sys.exit(program(sys.argv[1:], make=StandIn, estimate=not_estimated))

@@ -90,6 +90,23 @@ def test_ctrl_c_ends_in_seconds_with_the_command_that_goes_on(tmp_path: Path, tw
 
 
 @pytest.mark.slow
+def test_a_sweep_ends_with_all_its_results_when_nobody_reads_what_it_prints(tmp_path: Path, two_gpus: str) -> None:
+    go_on = tmp_path / "go on"
+    acts: Acts = [{"fail": "boom"}, *({"wait_for": str(go_on)} for _ in range(3))]
+    left, full = tmp_path / "left", tmp_path / "full"
+    reader_left = Driver(left, settings(acts, out=str(left)), address=two_gpus)
+    with Path("/dev/full").open("w") as device:
+        nowhere = Driver(full, settings(acts, out=str(full)), address=two_gpus, stdout=device)
+        assert reader_left.process.stdout is not None
+        reader_left.process.stdout.readline()
+        reader_left.process.stdout.close()
+        go_on.touch()
+        assert [reader_left.process.wait(120), nowhere.process.wait(120)] == [1, 1]
+    for out in (left, full):
+        assert sorted(pq.read_table(out / "results.parquet")["status"].to_pylist()) == ["failed", "ok", "ok", "ok"]
+
+
+@pytest.mark.slow
 def test_a_disk_that_is_full_stops_the_sweep_and_loses_no_finished_run(
     tmp_path: Path, small_disk: Path, two_gpus: str
 ) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import config, plan
+from orchestrator.config import _yaml
+from workers import names
 from workers.records import Quality, TextPrompts, Window
 
 BAD = sorted(Path(__file__).with_name("bad_sweeps").glob("*.yaml"))
@@ -159,6 +161,33 @@ def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
     assert [spec.config for spec in loaded.specs] == [LLAMA, LLAMA | {"hidden_size": 128}]
 
 
+def test_mappings_that_merge_one_another_many_times_over_stay_small() -> None:
+    lines = ["a0: &a0 {k: 1}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 7))]
+    loader = _yaml._Core("\n".join(lines))
+    for _, merged in loader.get_single_node().value:
+        loader.flatten_mapping(merged)
+        assert len(merged.value) == 1
+
+
+def test_a_file_of_megabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "s.yaml").open("wb") as file:
+        file.truncate(50_000_000_000)  # takes no room on the disk
+    with pytest.raises(config.SweepError, match="has more than 1,000,000 bytes"):
+        config.load(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".yaml", "a\0.yaml", "~nobody-of-that-name/x.yaml"])
+def test_a_name_that_no_file_can_have_is_an_error_of_one_short_line(name: str) -> None:
+    with pytest.raises(config.SweepError, match="cannot be read: ") as error:
+        config.load(Path(name))
+    assert len(str(error.value)) < 1200
+    assert "\n" not in str(error.value)
+
+
+def test_a_long_axis_is_read_in_no_time() -> None:
+    assert len(sweep(axes={"input_tokens": list(range(1, 50_001))}).axes["input_tokens"]) == 50_000
+
+
 def test_perplexity_is_held_against_the_plainest_precision_of_the_grid(tmp_path: Path) -> None:
     (tmp_path / "q.txt").write_text("A text.")
     base = {"name": "x", "models": ["a/b"], "quality": {"text": "q.txt"}}
@@ -172,17 +201,35 @@ def test_perplexity_is_held_against_the_plainest_precision_of_the_grid(tmp_path:
     assert sweep().degradation_against is None
 
 
-def test_options_that_transformers_may_grow_are_handed_on() -> None:
+def test_options_that_a_newer_transformers_may_have_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(config.SweepError, match=r"transformers 5\.\d+\.\d+ has no such field of GenerationConfig"):
+        sweep(axes={"generate.brand_new_sampler": 3})
+    monkeypatch.setattr(names, "version", lambda _: "99.0")
     assert plan.expand(sweep(axes={"generate.brand_new_sampler": 3}))[0].generate == {"brand_new_sampler": 3}
 
 
-def test_the_options_known_by_name_are_fields_of_the_generation_config() -> None:
-    from transformers import GenerationConfig
+def test_a_models_own_code_may_take_arguments_and_be_of_a_type_that_nobody_knows() -> None:
+    own = {"model_type": "ours", "auto_map": {"AutoConfig": "ours.Config"}}
+    model = {"config": own, "trust_remote_code": True}
+    (cell,) = plan.expand(sweep(models=[model], axes={"load.our_option": 3}))
+    assert (cell.load, cell.model.config) == ({"our_option": 3}, own)
+    with pytest.raises(config.SweepError, match="'ours' is no type of model that transformers"):
+        sweep(models=[model | {"trust_remote_code": False}])
 
-    from orchestrator.config import _settings
 
-    known = {name.partition(".")[2] for name in _settings._KNOWN_OPTIONS if name.startswith("generate.")}
-    assert known <= set(GenerationConfig().to_dict())
+def test_a_folder_with_a_model_of_no_known_type_is_an_error_before_anything_runs(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    (model_folder / "config.json").write_text(json.dumps(LLAMA | {"model_type": "llamaa"}))
+    said = r"line 3: models\[0\]: './models/tiny': 'llamaa' is no type of model .* knows; did you mean 'llama'\?"
+    with pytest.raises(config.SweepError, match=said):
+        written(tmp_path, "name: x\nprecisions: fp32\nmodels: ./models/tiny")
+
+
+def test_fields_of_any_models_config_are_options_of_loading() -> None:
+    asked = {"load.num_hidden_layers": 2, "load.use_cache": False, "load.subfolder": "x", "load.n_layer": 2}
+    (cell,) = plan.expand(sweep(axes=asked))
+    assert {f"load.{name}": value for name, value in cell.load.items()} == asked
 
 
 def test_loading_a_sweep_loads_neither_torch_nor_ray_nor_pyarrow() -> None:
