@@ -40,7 +40,7 @@ def main(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
     """
     if argv and argv[0] in COMMANDS:
         return int(import_module(COMMANDS[argv[0]][0]).main(list(argv[1:])))
-    if argv and not Path(argv[0]).exists() and (near := difflib.get_close_matches(argv[0], COMMANDS, n=1)):
+    if argv and (near := difflib.get_close_matches(argv[0], COMMANDS, n=1)) and not Path(argv[0]).exists():
         return _stop(f"{argv[0]}: neither a file nor a command; did you mean {near[0]!r}?", 2)
     parser = _parser()
     if not argv:

@@ -56,7 +56,11 @@ def _ray() -> Finding:
 
 
 def _disk(out: Path) -> Finding:
-    folder = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    try:
+        folder = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    except OSError as error:  # a name that no file can have, a folder that is not ours to look into
+        found = f"{out!s:.200}: {error.strerror}"
+        return Finding(what="output", level="broken", found=found, misses="no results are kept")
     free_gb = shutil.disk_usage(folder).free / 1e9
     found = f"{free_gb:.1f} GB free at {folder}"
     if not os.access(folder, os.W_OK):

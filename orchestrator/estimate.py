@@ -20,6 +20,9 @@ from workers.records import PRECISIONS, InferenceCost, ModelSpec, Shape
 
 _SWEEPS = (".yaml", ".yml")
 
+_MAX_BYTES = 10_000_000
+"""As much of a config as is read; none is a hundredth of that. Unit: bytes."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run `estimate` with the arguments `argv`; returns the exit status: 0, or 2 with one line on standard error."""
@@ -50,9 +53,13 @@ def model_spec(text: str, *, trust_remote_code: bool = False) -> ModelSpec:
         ValueError: it looks like a path, and there is nothing; or the file holds no config.
     """
     path = Path(text)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise ValueError(f"{text:.200}: {error.strerror}") from error
+    if is_folder:
         return ModelSpec(name=text, source=str(path.resolve()), trust_remote_code=trust_remote_code)
-    if path.is_file():
+    if is_file:
         return ModelSpec(name=text, config=_config(path), trust_remote_code=trust_remote_code)
     if path.suffix in (".json", *_SWEEPS) or path.is_absolute() or text.startswith("."):
         raise ValueError(f"{text}: no such file or folder")
@@ -61,8 +68,11 @@ def model_spec(text: str, *, trust_remote_code: bool = False) -> ModelSpec:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            config = json.loads(file.read(_MAX_BYTES).decode())
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         if path.suffix in _SWEEPS:
             raise ValueError(
                 f"{path}: a transformers config in JSON is needed; `plan` costs the cells of a sweep"

@@ -14,12 +14,16 @@ if TYPE_CHECKING:  # each is loaded when it is asked for: `import orchestrator` 
 
 _RESULTS, _RAW = "results.parquet", "raw.parquet"
 
+_LONGEST_MESSAGE = 2000
+"""Of an error, which repeats the path that it was given. Unit: characters."""
+
 
 class LoadError(ValueError):
     """There are no readable results where they were looked for. A URL's credentials are left out of the message."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(redact(message))
+        printable = "".join(one if one.isprintable() else " " for one in message)
+        super().__init__(redact(printable[:_LONGEST_MESSAGE].strip()))
 
 
 class Results:
@@ -87,7 +91,7 @@ def folders(path: str | Path) -> list[str]:
         raise LoadError(f"{path}: no folder")
     base, question, query = str(path).partition("?") if "://" in str(path) else (str(path), "", "")
     found = []
-    for entry in where.get_file_info(fs.FileSelector(inner)):
+    for entry in _info(where, fs.FileSelector(inner), str(path)):
         is_folder = entry.type is fs.FileType.Directory
         is_file = entry.base_name.endswith(".parquet") and entry.base_name != _RAW
         if (is_folder and _is_file(where, f"{entry.path}/{_RESULTS}")) or (not is_folder and is_file):
@@ -99,12 +103,16 @@ def _filesystem(path: str) -> tuple["fs.FileSystem", str]:
     import pyarrow as pa
     from pyarrow import fs
 
-    if "://" not in path:
-        return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
     try:
+        if "://" not in path:
+            return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
         where, inner = fs.FileSystem.from_uri(path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as exc:
+    except RuntimeError as exc:
+        raise LoadError(f"{path}: there is no such user here") from exc
+    except (pa.ArrowException, OSError, ValueError) as exc:
         raise LoadError(f"{path}: {exc}; a path is local, s3://bucket/folder or gs://bucket/folder") from exc
+    if not inner.strip("/") and not isinstance(where, fs.LocalFileSystem):
+        raise LoadError(f"{path}: names no bucket")
     return where, inner.rstrip("/")
 
 
@@ -123,14 +131,18 @@ def _results_file(where: "fs.FileSystem", inner: str, path: str) -> str:
         raise LoadError(f"{path}: no such folder")
     if info.type is fs.FileType.File:
         raise LoadError(f"{path}: no Parquet file; give a results folder or its {_RESULTS}")
-    names = sorted(entry.base_name for entry in where.get_file_info(fs.FileSelector(inner)))[:5]
+    if info.type is not fs.FileType.Directory:
+        raise LoadError(f"{path}: neither a file nor a folder")
+    names = sorted(entry.base_name for entry in _info(where, fs.FileSelector(inner), path))[:5]
     raise LoadError(f"{path}: no {_RESULTS} in this folder (it holds {', '.join(names) or 'nothing'})")
 
 
-def _info(where: "fs.FileSystem", inner: str, path: str) -> Any:
+def _info(where: "fs.FileSystem", what: "str | fs.FileSelector", path: str) -> Any:
+    import pyarrow as pa
+
     try:
-        return where.get_file_info(inner)
-    except OSError as exc:  # no such bucket, no credentials, no network
+        return where.get_file_info(what)
+    except (OSError, pa.ArrowException, ValueError) as exc:  # no such bucket, no network; a name that no file can have
         raise LoadError(f"{path}: {exc}") from exc
 
 

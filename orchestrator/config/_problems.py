@@ -40,14 +40,18 @@ class SweepError(Exception):
         self.problems = tuple(sorted(problems, key=lambda one: one.line or origin.line_of(one.path) or 0))
         said = [_sentence(problem, origin) for problem in self.problems[:MOST]]
         rest = [f"... and {len(self.problems) - MOST} more"] if len(self.problems) > MOST else []
-        many = f"{origin.file}: {len(self.problems)} errors\n" + "\n".join(f"  {line}" for line in said + rest)
-        super().__init__(f"{origin.file}: {said[0]}" if len(said) == 1 else many)
+        file = _printable(origin.file)
+        many = f"{file}: {len(self.problems)} errors\n" + "\n".join(f"  {line}" for line in said + rest)
+        super().__init__(f"{file}: {said[0]}" if len(said) == 1 else many)
 
 
 def _sentence(problem: Problem, origin: Origin) -> str:
     line = problem.line or origin.line_of(problem.path)
     parts = [f"line {line}" if line else "", dotted(problem.path), problem.message]
-    said = ": ".join(part for part in parts if part)
+    return _printable(": ".join(part for part in parts if part))
+
+
+def _printable(said: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in said)
 
 
