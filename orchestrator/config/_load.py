@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,13 @@ def _checked(data: Any, origin: Origin, folder: Path, today: dt.date | None) -> 
     try:
         sweep = SweepFile.model_validate_json(plain, strict=True)
     except ValidationError as error:
-        raise SweepError(problems(error, data, SweepFile.model_json_schema()), origin) from error
+        raise SweepError(problems(error, data, _schema()), origin) from error
     return _Resolver(sweep, origin, folder).resolved(today)
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return SweepFile.model_json_schema()
 
 
 def _unusable(value: Any, place: Place) -> Iterator[Problem]:

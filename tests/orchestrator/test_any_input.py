@@ -17,7 +17,7 @@ GOOD = [file.read_bytes() for file in sorted((ROOT / "examples").glob("*.yaml"))
     file.read_bytes() for file in sorted(Path(__file__).with_name("bad_sweeps").glob("*.yaml"))
 ]
 ANY = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 KEYS = [

@@ -23,7 +23,10 @@ def run(*words: str | bytes, environment: Mapping[str, str] = {}, **streams: Any
     return done.returncode, done.stderr.decode()
 
 
-@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["", "unbuffered"])
+SLOW = pytest.mark.slow  # a process each; one of a kind is enough by default
+
+
+@pytest.mark.parametrize("environment", [{}, pytest.param({"PYTHONUNBUFFERED": "1"}, marks=SLOW)], ids=str)
 def test_a_reader_who_leaves_is_no_error(environment: Mapping[str, str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -31,26 +34,27 @@ def test_a_reader_who_leaves_is_no_error(environment: Mapping[str, str]) -> None
     os.close(writing)
 
 
-@pytest.mark.parametrize("words", [LONG, ["--help"], ["plan", "--help"]], ids=["plan", "help", "help of plan"])
+@pytest.mark.parametrize(
+    "words", [LONG, *(pytest.param(words, marks=SLOW) for words in (["--help"], ["plan", "--help"]))], ids=str
+)
 def test_a_full_disk_is_one_line_and_exit_3_where_printing_was_all_there_was_to_do(words: list[str]) -> None:
     with Path("/dev/full").open("w") as device:
         assert run(*words, stdout=device) == (0 if words == ["--help"] else 3, "stdout: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_an_error_is_its_own_exit_code_where_stdout_was_not_needed() -> None:
     with Path("/dev/full").open("w") as device:
         assert run("plan", "nosuch.yaml", stdout=device)[0] == 2
 
 
-@pytest.mark.parametrize("closed", [0, 1, 2])
+@pytest.mark.parametrize("closed", [pytest.param(0, marks=SLOW), 1, pytest.param(2, marks=SLOW)])
 def test_a_closed_stream_is_no_error(closed: int) -> None:
     assert run("schema", preexec_fn=lambda: os.close(closed))[0] == 0
 
 
 def test_a_name_in_no_encoding_is_shown_with_escapes(tmp_path: Path) -> None:
     file = os.fsencode(tmp_path) + b"/caf\xe9.yaml"
-    Path(os.fsdecode(file)).write_text("name: x\nmodels: a/b\nprecisions: fp32\ndevice: cpu\nout: results\n")
-    assert run(b"plan", file) == (0, "")
     code, said = run(b"plan", file + b"s")
     assert code == 2
     assert r"caf\udce9.yamls: cannot be read: No such file or directory" in said
