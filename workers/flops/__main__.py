@@ -99,7 +99,7 @@ def _fork(work: Callable[[], Any], timeout_s: int) -> _Fork:
 
 def _estimate(request: dict[str, Any]) -> dict[str, Any]:
     from workers.errors import ModelLoadError
-    from workers.flops import costs
+    from workers.flops import costs, loading
     from workers.records import ModelSpec, Shape
 
     model = ModelSpec.model_validate(request["model"])
@@ -111,6 +111,7 @@ def _estimate(request: dict[str, Any]) -> dict[str, Any]:
         return (counted["flops"], counted["failure"]) if counted else (None, f"calflops {failure}")
 
     try:
+        loading.check(model, request["load"])
         made = costs.estimate(model, shapes, load=request["load"], calflops=calflops)
     except Exception as error:
         fatal = isinstance(error, ModelLoadError)

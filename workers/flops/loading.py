@@ -1,0 +1,43 @@
+"""Options of loading that a model would refuse: known here, before a GPU is taken for it."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from workers.errors import ModelLoadError
+from workers.names import NAMES
+from workers.records import ModelSpec
+
+
+def check(model: ModelSpec, load: Mapping[str, Any]) -> None:
+    """Check that each option of `load` is one that loading takes, or a field of the model's config.
+
+    What a model's own code takes, nobody knows before it runs.
+
+    Raises:
+        ModelLoadError: one is neither.
+    """
+    options = {name: value for name, value in load.items() if name not in NAMES.loading}
+    if not options or model.trust_remote_code or not NAMES.are_all:
+        return
+    try:
+        family, unused = _unused(model, options)
+    except Exception:  # whatever is wrong with the config is said where it is read
+        return
+    for name in sorted(unused):
+        fields = {field for field in getattr(family, "__dataclass_fields__", ()) if not field.startswith("_")}
+        near = difflib.get_close_matches(name, NAMES.loading | fields, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ModelLoadError(
+            f"model {model.name!r}: load.{name} is neither an argument of from_pretrained nor a field of "
+            f"{family.__name__}{hint}"
+        )
+
+
+def _unused(model: ModelSpec, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    from transformers import PretrainedConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    fields = dict(model.config or PretrainedConfig.get_config_dict(model.source, revision=model.revision)[0])
+    family = CONFIG_MAPPING[fields.pop("model_type")]
+    return family, family.from_dict(fields, return_unused_kwargs=True, **options)[1]
