@@ -92,7 +92,7 @@ def test_ctrl_c_ends_in_seconds_with_the_command_that_goes_on(tmp_path: Path, tw
 @pytest.mark.slow
 def test_a_sweep_ends_with_all_its_results_when_nobody_reads_what_it_prints(tmp_path: Path, two_gpus: str) -> None:
     go_on = tmp_path / "go on"
-    acts: Acts = [{"fail": "boom"}, *({"wait_for": str(go_on)} for _ in range(3))]
+    acts: Acts = [{"raises": "boom"}, *({"wait_for": str(go_on)} for _ in range(3))]
     left, full = tmp_path / "left", tmp_path / "full"
     reader_left = Driver(left, settings(acts, out=str(left)), address=two_gpus)
     with Path("/dev/full").open("w") as device:
