@@ -112,7 +112,7 @@ class MeasuringActor:
                 barrier=self._gang.barrier if self._gang else None,
                 prior_runs=prior_runs,
             )
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a model's own code may call `sys.exit`
             failure = self._failure(run, error, attempt)
             if failure.status == "lost":
                 return Reply(redacted(failure), reusable=False)
@@ -132,7 +132,7 @@ class MeasuringActor:
         except Exception as error:
             return (f"what it left changed cannot be seen ({type(error).__name__}: {error})",)
 
-    def _failure(self, run: Run, error: Exception, attempt: int) -> ProcessFailure:
+    def _failure(self, run: Run, error: BaseException, attempt: int) -> ProcessFailure:
         return ProcessFailure(
             cell_id=run.cell.cell_id,
             repeat=run.repeat,

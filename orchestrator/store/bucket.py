@@ -21,8 +21,8 @@ from orchestrator.store.bucket_process import LENGTH
 CALL_S = 30.0
 """A bucket that has not answered for this long is not answering."""
 
-HURRIED_S = 5.0
-"""The same once somebody has asked this process to stop."""
+HURRIED_S = 2.5
+"""The same once somebody has asked this process to stop: Ray kills a job that has not ended 3 s after that."""
 
 _SLOWEST_BYTES_PER_S = 1e6
 _NAMES_PER_S = 10

@@ -100,7 +100,7 @@ def _holds(value: float, bound: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(25))
 def test_whatever_the_records_let_through_becomes_rows_of_both_tables(seed: int) -> None:
     maker = Maker(seed)
     shape = {"processes": maker.rng.choice((1, 2)), "tensor_parallel": maker.rng.choice((1, 2))}

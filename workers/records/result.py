@@ -1,9 +1,9 @@
 """What a process sends back: its figures, or how it failed."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from workers.records._base import Record
 from workers.records.cell import Run
@@ -17,6 +17,10 @@ _LARGEST, _SMALLEST, _MOST = 1e60, 1e-30, 10**15
 _SHORTEST_S, _LONGEST_S, _LATEST_UNIX_S = 1e-6, 1e9, 4e9
 """Bounds of what a measurement can come to: far within what Parquet and a float hold, so that no sum, ratio or square
 of figures leaves those."""
+
+
+Ordinal = Annotated[int, Field(ge=0, lt=2**31)]
+"""Which of a few."""
 
 
 class CombinedMetrics(Record):
@@ -158,7 +162,7 @@ class ProcessFailure(Record):
     """Hash of the cell's settings."""
     repeat: NonNegativeInt
     """0-based repeat of the cell."""
-    rank: NonNegativeInt | None = None
+    rank: Ordinal | None = None
     """The process that failed; null where it was the whole run."""
     status: Literal["failed", "oom", "timeout", "lost", "skipped"]
     """What kind of end."""
@@ -170,7 +174,7 @@ class ProcessFailure(Record):
     """Where it was raised, printable; its middle is left out where it is longer than 64,000 characters."""
     host: str | None = None
     """Where it happened."""
-    attempt: NonNegativeInt = 1
+    attempt: Ordinal = 1
     """Which try this was, 1-based; 0 where nothing was tried."""
 
 

@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from equipment import result, sweep
 
 from orchestrator import plan
 from orchestrator.store import Folder, Journal, StoreError
+from orchestrator.store import journal as store_journal
 from workers.records import Outcome, ProcessFailure, Run
 
 
@@ -85,6 +87,7 @@ def test_looking_changes_nothing_where_a_file_is_damaged(tmp_path: Path) -> None
         (("results", 0, "cell_id"), "0123456789abcdef"),
         (("results", 0, "repeat"), 1),
         (("run", "repeat"), 10**30),
+        (("earlier_failures", 0, "attempt"), 2**63),
     ],
 )
 def test_a_file_that_no_measurement_could_have_written_is_set_aside(
@@ -93,7 +96,10 @@ def test_a_file_that_no_measurement_could_have_written_is_set_aside(
     folder = Folder(str(tmp_path))
     asked = sweep([{}], axes={"processes": [2], "batch_size": [2]})
     (run,) = plan.runs(plan.expand(asked), asked)
-    journal(folder).append(Outcome(run=run, results=(result(run), result(run, rank=1))))
+    lost = failed(run, "lost").failure
+    assert lost is not None
+    results = (result(run), result(run, rank=1))
+    journal(folder).append(Outcome(run=run, results=results, earlier_failures=(lost,)))
     file = tmp_path / "journal" / f"{run.key}.json"
     entry = json.loads(file.read_text())
     inner = entry["outcome"]
@@ -146,6 +152,31 @@ def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_dis
     rescued.rmdir()
     assert journal(folder).finished() == {run.key for run in several}
     assert not list((small_disk / "journal").glob("*.part"))
+
+
+class Taken:
+    """A lock that another driver has taken."""
+
+    lost = True
+
+    def check(self) -> None:
+        raise StoreError("this folder is being written by process 7")
+
+
+def test_nothing_is_written_into_a_folder_that_another_driver_has_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_journal, "_TRIES_S", ())
+    (run,) = runs(1)
+    kept = Journal(Folder(str(tmp_path / "out")), "e", "cuda", Taken())
+    kept.append(good(run))
+    assert kept.refused
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(StoreError, match=r"written by process 7\. Finished runs that were rescued: 1") as caught:
+        kept.check()
+    rescued = Path(str(caught.value).partition("copy ")[2].partition("/*.json")[0])
+    assert [file.stem for file in rescued.iterdir()] == [run.key]
+    shutil.rmtree(rescued)
 
 
 def test_a_bucket_keeps_the_same_promises(bucket: Bucket) -> None:

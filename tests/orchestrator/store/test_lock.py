@@ -97,12 +97,11 @@ def claims(bucket: Bucket) -> list[str]:
     return [key for key in bucket.keys if key.startswith(f"out/{LOCK}/") and not key.endswith("/")]
 
 
-@pytest.mark.parametrize("holding", [True, False])
 def test_a_buckets_lock_of_another_host_holds_until_it_lapses_by_the_buckets_own_clock(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, holding: bool
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "_pause", lambda: None)
-    bucket.put("out/driver.lock/other.json", claim(holding=holding))
+    bucket.put("out/driver.lock/other.json", claim(holding=False))
     with pytest.raises(StoreError, match="process 7 on far"), only_driver(Folder(bucket.url())):
         pass
     assert claims(bucket) == ["out/driver.lock/other.json"]
