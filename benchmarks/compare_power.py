@@ -105,19 +105,33 @@ def _night(rng: np.random.Generator, world: World, sd: np.ndarray, loss: float =
     logs = sd[..., None] * rng.normal(size=(*sd.shape, world.repeats))
     logs += world.night * rng.normal(size=(*sd.shape, 1))
     logs[0, 0] += np.log(1 - loss)
-    values = np.exp(logs)
-    mean, std = values.mean(axis=2).tolist(), values.std(axis=2, ddof=1).tolist()
-    cells = {str(i): _cell(str(i), mean[i], std[i], world.repeats) for i in range(world.cells)}
+    mean, variance, values = (
+        np.exp(logs.mean(axis=2)).tolist(),
+        logs.var(axis=2, ddof=1).tolist(),
+        np.exp(logs).tolist(),
+    )
+    starts = tuple(day * 86400.0 + 600.0 * repeat for repeat in range(world.repeats))
+    cells = {
+        str(i): made_cell(
+            str(i),
+            {
+                name: Sample(mean[i][k], variance[i][k], world.repeats, tuple(values[i][k]), starts)
+                for k, name in enumerate(NAMES)
+            },
+        )
+        for i in range(world.cells)
+    }
     info = NightInfo(path="", sweep="simulated", started_unix_s=day * 86400.0, git_commit=None, cells=world.cells)
     return Night(info=info, cells=cells)
 
 
-def _cell(cell_id: str, mean: list[float], std: list[float], repeats: int) -> CellNight:
+def made_cell(cell_id: str, samples: dict[str, Sample]) -> CellNight:
+    """A cell of a night on which nothing but its figures is of interest."""
     return CellNight(
         ref=CellRef(cell_id=cell_id, label=cell_id),
         ok=True,
         failure="",
-        samples={name: Sample(m, s, repeats) for name, m, s in zip(NAMES, mean, std, strict=True)},
+        samples=samples,
         missing={},
         facts=dict.fromkeys((fact.name for fact in FACTS), None),
         facets=dict.fromkeys(FACETS, "same"),

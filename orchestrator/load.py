@@ -1,5 +1,6 @@
 """Results on disk -> tables: a results folder or a Parquet file, local or in an object store (`s3://`, `gs://`)."""
 
+import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -45,12 +46,17 @@ class Results:
         """One row per process of every run, failed tries included; lies beside the results.
 
         Raises:
-            LoadError: there is no raw.parquet beside the results.
+            LoadError: there is no raw.parquet beside the results, or one of another writing.
         """
+        from orchestrator.store import not_a_pair
+
         file = str(PurePosixPath(self._file).with_name(_RAW))
         if not _is_file(self._fs, file):
             raise LoadError(f"{self.path}: no {_RAW} beside {PurePosixPath(self._file).name}")
-        return _read(self._fs, file, "RawRow", self.path)
+        raw = _read(self._fs, file, "RawRow", self.path)
+        if reason := not_a_pair(raw.schema, self.results.schema):
+            raise LoadError(f"{self.path}: {reason}")
+        return raw
 
     def to_pandas(self) -> "pd.DataFrame":
         """`results` as a pandas frame (needs pandas)."""
@@ -156,24 +162,33 @@ def _read(where: "fs.FileSystem", file: str, kind: str, path: str) -> "pa.Table"
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from orchestrator import seal
+
     try:
         with where.open_input_file(file) as source:
-            reader = pq.ParquetFile(source)
-            _check_schema(reader.schema_arrow.metadata or {}, kind, path)
-            return reader.read()
-    except (pa.ArrowException, OSError) as exc:
-        raise LoadError(f"{path}: {PurePosixPath(file).name} cannot be read: {exc}") from exc
+            data = source.read_buffer()
+        seal.check(memoryview(data))
+        reader = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        _check_schema(reader.schema_arrow, kind, path)
+        return reader.read()
+    except (pa.ArrowException, OSError, UnicodeDecodeError, seal.SealError) as exc:
+        raise LoadError(f"{path}: {PurePosixPath(file).name} cannot be read: {' '.join(str(exc).split())}") from exc
 
 
-def _check_schema(metadata: dict[bytes, bytes], kind: str, path: str) -> None:
-    from orchestrator.columns import SCHEMA_VERSION
+def _check_schema(schema: "pa.Schema", kind: str, path: str) -> None:
+    from orchestrator import columns
+    from orchestrator.results import AggregatedResult, RawRow
 
-    found, _, version = metadata.get(b"joulegrid_schema", b"").decode().partition("/")
-    if not version.isdigit():
+    found, _, version = (schema.metadata or {}).get(b"joulegrid_schema", b"").decode().partition("/")
+    if not found:
         raise LoadError(f"{path}: a Parquet file, but not of this program (its metadata has no `joulegrid_schema`)")
     if found != kind:
         raise LoadError(f"{path}: holds {found} rows where {kind} rows are wanted; give the results folder")
-    if int(version) > SCHEMA_VERSION:
-        raise LoadError(
-            f"{path}: schema version {version}, written by a newer joulegrid; this one reads up to {SCHEMA_VERSION}"
-        )
+    known = f"this one reads up to {columns.SCHEMA_VERSION}"
+    if not re.fullmatch("[1-9][0-9]{0,8}", version):
+        raise LoadError(f"{path}: schema version {version[:20]!r}, which no joulegrid writes; {known}")
+    if int(version) > columns.SCHEMA_VERSION:
+        raise LoadError(f"{path}: schema version {version}, written by a newer joulegrid; {known}")
+    for field in columns.schema({"AggregatedResult": AggregatedResult, "RawRow": RawRow}[kind]):
+        if field.name in schema.names and not schema.field(field.name).type.equals(field.type):
+            raise LoadError(f"{path}: column {field.name!r} holds {schema.field(field.name).type}, not {field.type}")

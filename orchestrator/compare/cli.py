@@ -1,7 +1,9 @@
 """`python -m orchestrator compare`: arguments, exit codes, and which format goes to standard output."""
 
 import argparse
+import math
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
@@ -21,28 +23,42 @@ _HISTORY_THRESHOLD = 0.02
 """Many nights tell finer."""
 
 
+_PRINTERS: dict[str, Callable[[GateReport | HistoryReport], str]] = {
+    "text": text.render,
+    "markdown": markdown.render,
+    "json": lambda found: found.model_dump_json(indent=2),
+}
+
+
 def main(argv: list[str]) -> int:
     """Compare two nights, or look over many; print the verdict.
 
     Returns:
         0: nothing to stop for; 1: a regression beyond the threshold, or a cell stopped working or vanished; 2: the
-        results cannot be read, or nothing in them is comparable: a gate that checked nothing does not pass.
+        results cannot be read, nothing in them is comparable, or all repeats ran within one burst of load: a gate that
+        could not fail does not pass.
     """
     arguments = _parser().parse_args(argv)
     try:
         report = _report(arguments)
-    except LoadError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        printed = _PRINTERS[arguments.format](report)
+    except Exception as exc:  # exit code 1 is a regression's alone
+        if arguments.traceback:
+            traceback.print_exc()
+        print(f"error: {_in_a_line(exc)}", file=sys.stderr)
         return _BAD_INPUT
-    printers: dict[str, Callable[[GateReport | HistoryReport], str]] = {
-        "text": text.render,
-        "markdown": markdown.render,
-        "json": lambda found: found.model_dump_json(indent=2),
-    }
-    print(printers[arguments.format](report))
+    print(printed)
     if not report.passed:
         return _REGRESSION
-    return _OK if report.judged else _BAD_INPUT
+    uncertain = isinstance(report, GateReport) and report.nothing_certain
+    return _BAD_INPUT if uncertain or not report.judged else _OK
+
+
+def _in_a_line(exc: Exception) -> str:
+    if isinstance(exc, LoadError):
+        return str(exc)
+    message = " ".join(f"{type(exc).__name__}: {exc}".split())
+    return f"comparing failed with {message} (a fault of joulegrid's; --traceback shows where)"
 
 
 def _report(arguments: argparse.Namespace) -> GateReport | HistoryReport:
@@ -50,6 +66,7 @@ def _report(arguments: argparse.Namespace) -> GateReport | HistoryReport:
     rules = Rules(
         threshold=usual if arguments.threshold is None else arguments.threshold,
         false_alarms=arguments.false_alarms,
+        burst_s=arguments.burst,
         across=frozenset(arguments.across),
         allow_gone=arguments.allow_gone,
         recent=arguments.recent,
@@ -71,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m orchestrator compare",
         description="What got worse between two nights, or over many (docs/nightly.md). "
         "Exit code 1: a regression beyond the threshold, or a cell stopped working or vanished; "
-        "2: bad input, or nothing comparable.",
+        "2: bad input, or nothing that can be compared or be certain.",
     )
     parser.add_argument("baseline", nargs="?", metavar="BASELINE", help="results folder or file; local, s3:// or gs://")
     parser.add_argument("candidate", nargs="?", metavar="CANDIDATE", help="what is compared with it")
@@ -99,6 +116,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="nights (histories) without any change that may hold a false finding (default 0.01)",
     )
+    parser.add_argument(
+        "--burst",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="bursts of load that may not pass for a change: repeats all begun within one are doubtful (default 60)",
+    )
+    parser.add_argument("--traceback", action="store_true", help="where an error was raised, too")
     parser.add_argument(
         "--recent",
         type=int,
@@ -129,6 +154,16 @@ def _share(word: str) -> float:
     if not 0 < value < 1:
         hint = f", perhaps {value / 100:g}" if 1 <= value < 100 else ""
         raise argparse.ArgumentTypeError(f"{word!r} is no share between 0 and 1{hint}")
+    return value
+
+
+def _seconds(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of seconds")
     return value
 
 

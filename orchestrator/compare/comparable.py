@@ -9,6 +9,10 @@ from orchestrator.compare.night import CellNight
 
 def obstacle(figure: Figure, baseline: CellNight, candidate: CellNight, across: Collection[str]) -> str | None:
     """Why this figure of this cell cannot be compared between the nights; None where it can."""
+    unjudged = [cell for cell in (baseline, candidate) if not judges(figure, cell)]
+    if unjudged:
+        (facet,) = [facet for facet, values in figure.not_judged.items() if unjudged[0].facets[facet] in values]
+        return f"{facet}: {baseline.facets[facet] or 'unknown'} -> {candidate.facets[facet] or 'unknown'}"
     if figure.name not in baseline.samples and figure.name not in candidate.samples:
         why = {baseline.missing[figure.name], candidate.missing[figure.name]}
         return f"no figure on either night ({' / '.join(sorted(why))})"
@@ -20,6 +24,11 @@ def obstacle(figure: Figure, baseline: CellNight, candidate: CellNight, across: 
         if mixture:
             return f"{MIXED}: the {night}'s own runs differ ({', '.join(mixture)})"
     return differences(figure.must_match, baseline, candidate, across)
+
+
+def judges(figure: Figure, cell: CellNight) -> bool:
+    """Whether the figure says anything of such a cell."""
+    return figure.name in cell.samples or figure.name in cell.missing
 
 
 def differences(facets: Iterable[str], before: CellNight, after: CellNight, across: Collection[str]) -> str | None:

@@ -1,7 +1,7 @@
 """The figures that nights are compared by: which way is better, and what must be equal for a comparison to mean one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Row = Mapping[str, Any]
@@ -20,6 +20,10 @@ class Figure:
     better: Literal["higher", "lower"]
     must_match: tuple[str, ...]
     """Facets (keys of `FACETS`) that forbid a comparison where they differ."""
+    slowed_by_load: bool = True
+    """Whether other load on the machine makes it worse."""
+    not_judged: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By facet, values under which the figure says nothing of the cell: it is then left out altogether."""
 
     def loss(self, ratio: float) -> float:
         """How much worse the candidate's figure is, relative to the baseline's; negative where it is better."""
@@ -37,8 +41,16 @@ FIGURES: tuple[Figure, ...] = (
         better="lower",
         must_match=(*_MACHINE, "energy-method", "energy-confidence"),
     ),
-    # The allocator counts bytes, whichever driver maps them.
-    Figure(name="peak_memory_mb", unit="MB", better="lower", must_match=("device", "card", "memory-method")),
+    # The allocator counts bytes, whichever driver maps them. A CPU process's resident set also holds what earlier runs
+    # left behind: it differs with the order of the cells.
+    Figure(
+        name="peak_memory_mb",
+        unit="MB",
+        better="lower",
+        must_match=("device", "card", "memory-method"),
+        slowed_by_load=False,
+        not_judged={"memory-method": frozenset({"process_rss"})},
+    ),
 )
 
 

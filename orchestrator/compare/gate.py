@@ -7,6 +7,7 @@ import numpy as np
 
 from orchestrator.compare import comparable, noise
 from orchestrator.compare.figures import FACTS, FIGURES, Figure
+from orchestrator.compare.levels import levels
 from orchestrator.compare.night import CellNight, Night
 from orchestrator.compare.noise import NightNoise, Noise
 from orchestrator.compare.rules import Rules
@@ -31,6 +32,8 @@ def gate(baseline: Night, candidate: Night, rules: Rules, nights: Mapping[str, N
         false_alarms=rules.false_alarms,
         across=tuple(sorted(rules.across)),
         judged=sum(c.verdict != "not comparable" for c in comparisons),
+        burst_s=rules.burst_s,
+        nothing_certain=_nothing_certain(comparisons),
         between_night_noise={figure: added.variance**0.5 for figure, added in (nights or {}).items()},
         comparisons=tuple(comparisons),
         newly_failing=failing,
@@ -50,7 +53,7 @@ def _comparisons(pairs: list[Pair], rules: Rules, nights: Mapping[str, NightNois
         (figure.name, i): comparable.obstacle(figure, *pair, rules.across)
         for figure in FIGURES
         for i, pair in enumerate(pairs)
-        if pair[0].ok or pair[1].ok or figure.name in pair[0].samples or figure.name in pair[1].samples
+        if any(comparable.judges(figure, cell) and (cell.ok or figure.name in cell.samples) for cell in pair)
     }
     family = sum(why is None for why in obstacles.values())
     found = []
@@ -69,21 +72,19 @@ def _judge(figure: Figure, pairs: list[Pair], family: int, rules: Rules, night: 
     """Every comparable cell's ratio with an interval; all intervals of a report hold together."""
     if not pairs:
         return []
-    samples = [(before.samples[figure.name], after.samples[figure.name]) for before, after in pairs]
-    n = np.array([[s.n for s in pair] for pair in samples], float)
-    df = (n - 1).sum(axis=1)
-    variances = np.array([[s.variance for s in pair] for pair in samples])
-    own = (variances * (n - 1)).sum(axis=1) / np.maximum(df, 1)
-    found = noise.pooled(own, df)
-    if not np.isfinite(found.variance).all():
+    found = levels(figure, [[cell.samples[figure.name] for cell in pair] for pair in pairs])
+    df = (found.n - 1).sum(axis=1)
+    own = (found.variance * (found.n - 1)).sum(axis=1) / np.maximum(df, 1)
+    pooled = noise.pooled(own, df)
+    if not np.isfinite(pooled.variance).all():
         why = "one repeat on both nights, and no other cell with more says how noisy this figure is"
         return [_not_comparable(figure, pair, why) for pair in pairs]
-    change = np.log([after.mean / before.mean for before, after in samples])
-    reach = _reach(found, n, night, family, rules.false_alarms)
-    measured = np.column_stack([change, reach, np.sqrt(found.variance), found.df])
+    reach = _reach(pooled, found.n, night, family, rules.false_alarms)
+    nights = np.stack([found.mean, found.n, found.set_aside, found.span_s], axis=2).tolist()
+    spread = np.column_stack([reach, np.sqrt(pooled.variance), pooled.df]).tolist()
     return [
-        _comparison(figure, pair, _Measured(*map(float, row)), rules.threshold)
-        for pair, row in zip(pairs, measured, strict=True)
+        _comparison(figure, pair, _Measured(_Level(*before), _Level(*after), *scatter), rules)
+        for pair, (before, after), scatter in zip(pairs, nights, spread, strict=True)
     ]
 
 
@@ -97,39 +98,77 @@ def _reach(found: Noise, n: noise.Floats, night: NightNoise | None, family: int,
     return np.asarray(np.sqrt(variance) * noise.critical(df, family, false_alarms))
 
 
+class _Level(NamedTuple):
+    """What the repeats of one night say."""
+
+    mean: float
+    """Mean logarithm."""
+    n: float
+    set_aside: float
+    span_s: float
+
+
 class _Measured(NamedTuple):
     """What the repeats say of one figure of one cell."""
 
-    change: float
-    """Logarithm of candidate over baseline."""
+    before: _Level
+    after: _Level
     reach: float
-    """Half width of its interval."""
+    """Half width of the interval of the logarithm of candidate over baseline."""
     noise: float
     df: float
 
 
-def _comparison(figure: Figure, pair: Pair, measured: _Measured, threshold: float) -> Comparison:
-    before, after = (cell.samples[figure.name] for cell in pair)
-    change, reach = measured.change, measured.reach
+def _comparison(figure: Figure, pair: Pair, measured: _Measured, rules: Rules) -> Comparison:
+    before, after, reach = measured.before, measured.after, measured.reach
+    change = after.mean - before.mean
     ratio = float(np.exp(change))
     loss = figure.loss(ratio)
-    verdict: Verdict = "no difference" if abs(change) <= reach else "worse" if loss > 0 else "better"
+    doubt = _doubt(figure, {"baseline": before, "candidate": after}, rules.burst_s)
+    verdict: Verdict = "no difference"
+    if abs(change) > reach:
+        verdict = "doubtful" if doubt else "worse" if loss > 0 else "better"
     return Comparison(
         cell=pair[0].ref,
         figure=figure.name,
         verdict=verdict,
-        baseline=before.mean,
-        candidate=after.mean,
-        baseline_repeats=before.n,
-        candidate_repeats=after.n,
+        reason=doubt if verdict == "doubtful" else None,
+        can_fail=doubt is None,
+        baseline=float(np.exp(before.mean)),
+        candidate=float(np.exp(after.mean)),
+        baseline_repeats=int(before.n),
+        candidate_repeats=int(after.n),
+        baseline_set_aside=int(before.set_aside),
+        candidate_set_aside=int(after.set_aside),
         ratio=ratio,
         ratio_low=float(np.exp(change - reach)),
         ratio_high=float(np.exp(min(change + reach, 700.0))),  # the logarithm of the largest float
         loss=loss,
         noise=measured.noise,
         df=measured.df,
-        regression=verdict == "worse" and loss > threshold,
+        regression=verdict == "worse" and loss > rules.threshold,
     )
+
+
+def _doubt(figure: Figure, nights: Mapping[str, _Level], burst_s: float) -> str | None:
+    """Why one burst of load may have slowed every repeat of a night; None where it cannot have."""
+    if not figure.slowed_by_load:
+        return None
+    for night, level in nights.items():
+        if level.span_s < burst_s:
+            if level.n == 1:
+                return f"a single repeat on the {night}"
+            if level.span_s == 0:
+                return f"the {night}'s file does not say when its repeats began"
+            return f"the {night}'s repeats all began within {level.span_s:.0f} s"
+    return None
+
+
+def _nothing_certain(comparisons: list[Comparison]) -> bool:
+    """Whether all that load may slow rests on repeats that one burst of it may have slowed: such a gate cannot fail."""
+    slowed = {figure.name for figure in FIGURES if figure.slowed_by_load}
+    timed = [c for c in comparisons if c.verdict != "not comparable" and c.figure in slowed]
+    return bool(timed) and not any(c.can_fail for c in timed)
 
 
 def _not_comparable(figure: Figure, pair: Pair, why: str) -> Comparison:
@@ -163,8 +202,8 @@ def _facts(pairs: list[Pair], across: Collection[str]) -> list[Fact]:
 
 
 def _notes(comparisons: list[Comparison], nights: Mapping[str, NightNoise] | None) -> tuple[str, ...]:
-    """Where the ratios scatter more than the repeats explain, the intervals are too narrow: say so."""
-    notes = []
+    """What was left out, and where the ratios scatter more than the repeats explain: the intervals are too narrow."""
+    notes = _left_out(comparisons)
     for figure in FIGURES if not nights else ():
         found = [c for c in comparisons if c.figure == figure.name and c.ratio and c.noise]
         if len(found) < 50:  # fewer scatter this far by chance
@@ -179,6 +218,22 @@ def _notes(comparisons: list[Comparison], nights: Mapping[str, NightNoise] | Non
                 "noise of their own, or much has changed; `--nights DIR` with earlier nights tells which"
             )
     return tuple(notes)
+
+
+def _left_out(comparisons: list[Comparison]) -> list[str]:
+    """Repeats that were set aside, by figure: load, or a fault that comes and goes."""
+    notes = []
+    for figure in FIGURES:
+        found = [c for c in comparisons if c.figure == figure.name]
+        counts = sum(c.baseline_set_aside for c in found), sum(c.candidate_set_aside for c in found)
+        if any(counts):
+            repeats = sum(c.baseline_repeats + c.candidate_repeats for c in found) + sum(counts)
+            notes.append(
+                f"{figure.name}: {sum(counts)} of {repeats} repeats ({counts[0]} on the baseline, {counts[1]} on the "
+                "candidate) are far worse than the others of their cells and are set aside: load on the machine, or a "
+                "fault that comes and goes"
+            )
+    return notes
 
 
 def _only_in(one: Night, other: Night, detail: str) -> tuple[CellRef, ...]:

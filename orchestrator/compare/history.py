@@ -7,7 +7,8 @@ import numpy as np
 
 from orchestrator.compare import changes, comparable, noise
 from orchestrator.compare.figures import FIGURES, Figure
-from orchestrator.compare.night import CellNight, Night, read_night
+from orchestrator.compare.levels import levels
+from orchestrator.compare.night import CellNight, Night, Sample, read_night
 from orchestrator.compare.noise import Floats, NightNoise, Noise
 from orchestrator.compare.rules import Rules
 from orchestrator.compare.verdicts import Change, HistoryReport
@@ -25,9 +26,11 @@ class Series:
     cells: tuple[str, ...]
     """The cell_id of each row; a cell whose conditions changed has several rows."""
     mean: Floats
-    """Logarithm of each night's mean; NaN where there is none."""
+    """Mean logarithm of each night's repeats; NaN where there is none."""
     n: Floats
-    """Repeats of each night; 0 where there is none."""
+    """Repeats of each night that count; 0 where there is none."""
+    span_s: Floats
+    """From the first to the last start of them. Unit: s."""
     variance: Floats
     """Relative variance of one repeat, pooled over nights and cells; (rows,)."""
     df: Floats
@@ -83,22 +86,22 @@ def history(nights: list[Night], rules: Rules) -> HistoryReport:
 
 
 def _series(figure: Figure, nights: list[Night], across: Collection[str]) -> Series:
-    rows: dict[tuple[object, ...], int] = {}
-    points = []
+    rows: dict[tuple[object, ...], list[Sample | None]] = {}
     for column, night in enumerate(nights):
         for cell_id, cell in night.cells.items():
             sample = cell.samples.get(figure.name)
             if sample is not None:
-                row = rows.setdefault((cell_id, *comparable.key(figure, cell, across)), len(rows))
-                points.append((row, column, sample))
-    shape = (len(rows), len(nights))
-    mean, n, within = np.full(shape, np.nan), np.zeros(shape), np.zeros(shape)
-    for row, column, sample in points:
-        mean[row, column], n[row, column], within[row, column] = np.log(sample.mean), sample.n, sample.variance
-    df = np.maximum(n - 1, 0)
-    own = (df * within).sum(axis=1) / np.maximum(df.sum(axis=1), 1)
+                row = rows.setdefault((cell_id, *comparable.key(figure, cell, across)), [None] * len(nights))
+                row[column] = sample
+    if not rows:
+        empty = np.zeros((0, len(nights)))
+        return Series(figure, (), empty, empty, empty, np.zeros(0), np.zeros(0))
+    found = levels(figure, list(rows.values()))
+    df = np.maximum(found.n - 1, 0)
+    own = (df * found.variance).sum(axis=1) / np.maximum(df.sum(axis=1), 1)
     pooled = noise.pooled(own, df.sum(axis=1))
-    return Series(figure, tuple(str(row[0]) for row in rows), mean, n, pooled.variance, pooled.df)
+    cells = tuple(str(key[0]) for key in rows)
+    return Series(figure, cells, found.mean, found.n, found.span_s, pooled.variance, pooled.df)
 
 
 def _added(series: Series) -> NightNoise | None:
@@ -134,6 +137,7 @@ def _change(series: Series, step: changes.Step, critical: float, nights: list[Ni
     loss = figure.loss(float(np.exp(log_ratio)))
     in_force = step.end == len(nights)
     since = step.end - step.start
+    doubt = _doubt(series, step, rules.burst_s)
     return Change(
         cell=nights[step.start].cells[cell_id].ref,
         figure=figure.name,
@@ -151,8 +155,18 @@ def _change(series: Series, step: changes.Step, critical: float, nights: list[Ni
         nights_since=since,
         in_force=in_force,
         came_with=_came_with(nights, step.start, cell_id),
-        regression=loss > rules.threshold and in_force and since <= rules.recent,
+        doubt=doubt,
+        regression=loss > rules.threshold and in_force and since <= rules.recent and doubt is None,
     )
+
+
+def _doubt(series: Series, step: changes.Step, burst_s: float) -> str | None:
+    """Why one burst of load may have made the new level; None where several nights or spread repeats bear it out."""
+    nights = np.flatnonzero(series.n[step.series, step.start : step.end]) + step.start
+    span_s = float(series.span_s[step.series, nights].max())
+    if not series.figure.slowed_by_load or nights.size > 1 or span_s >= burst_s:
+        return None
+    return f"doubtful: one night, all repeats within {span_s:.0f} s"
 
 
 def _came_with(nights: list[Night], index: int, cell_id: str) -> tuple[str, ...]:

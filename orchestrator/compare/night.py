@@ -1,6 +1,7 @@
 """Results -> what one night says of each cell: its figures over the repeats, and what they were taken under."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from orchestrator.compare.verdicts import CellRef, NightInfo
 from orchestrator.energy_reasons import spelled
 from orchestrator.load import LoadError, load
 
+_LAST_TIME_S = 253_402_300_800.0
+"""The year 10000: no date is written later."""
 _SETTINGS = ("model", "precision", "batch_size", "input_tokens", "output_tokens")
 
 
@@ -20,14 +23,13 @@ class Sample:
 
     mean: float
     """In the figure's unit."""
-    std: float | None
-    """Sample standard deviation; None with a single repeat."""
+    variance: float
+    """Of the logarithm of one repeat; 0 with a single one."""
     n: int
-
-    @property
-    def variance(self) -> float:
-        """Of the logarithm of one repeat, to first order: (std / mean)^2; 0 with a single repeat."""
-        return (self.std / self.mean) ** 2 if self.std is not None else 0.0
+    values: tuple[float, ...] = ()
+    """Of each repeat; empty where the file is older than that column."""
+    starts: tuple[float, ...] = ()
+    """When each began. Unit: s since 1970."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class CellNight:
     samples: dict[str, Sample]
     """By figure; one that has no usable value is not in here."""
     missing: dict[str, str]
-    """By figure: why it is not in `samples`."""
+    """By figure: why it is not in `samples`; one that is not judged here is in neither."""
     facts: dict[str, float | None]
     facets: dict[str, str | None]
     stated: dict[str, str | None]
@@ -61,11 +63,28 @@ def read_night(path: str) -> Night:
     """Load the results at `path`.
 
     Raises:
-        LoadError: unreadable, empty, or with two rows for one cell.
+        LoadError: unreadable, empty, with two rows for one cell, or with what no sweep writes.
     """
-    rows: list[Row] = load(path).results.select(_columns()).to_pylist()
+    try:
+        return _night(path)
+    except LoadError:
+        raise
+    except Exception as exc:
+        raise LoadError(f"{path}: cannot be made sense of: {type(exc).__name__}: {' '.join(str(exc).split())}") from exc
+
+
+def _night(path: str) -> Night:
+    table = load(path).results
+    absent = [name for name in _columns() if name not in table.column_names]
+    if absent:
+        raise LoadError(f"{path}: no column {absent[0]!r}{f' (and {len(absent) - 1} more)' if absent[1:] else ''}")
+    rows: list[Row] = table.select(
+        [*_columns(), *(name for name in _newer() if name in table.column_names)]
+    ).to_pylist()
     if not rows:
         raise LoadError(f"{path}: results without a single cell")
+    for row in rows:
+        _check(row, path)
     twice = [cell_id for cell_id, n in Counter(row["cell_id"] for row in rows).items() if n > 1]
     if twice:
         raise LoadError(f"{path}: cell {twice[0]} has several rows; one night has one row a cell")
@@ -92,15 +111,45 @@ def _columns() -> list[str]:
     return [*cell, *state, *spreads, *facets, *STATED.values(), *(fact.name for fact in FACTS), *about]
 
 
+def _newer() -> list[str]:
+    """Columns that files of the first versions lack."""
+    spreads = [f"{figure.name}_over_repeats_{part}" for figure in FIGURES for part in ("log_std", "values")]
+    return [*spreads, "repeat_started_unix_s"]
+
+
+def _check(row: Row, path: str) -> None:
+    """Refuse what no sweep writes.
+
+    Raises:
+        LoadError: a number that is infinite or none, a time that is no date, repeats that do not add up.
+    """
+    place = f"{path}: cell {row['cell_id']}"
+    for name, value in row.items():
+        numbers = value if isinstance(value, list) else [value]
+        wrong = [number for number in numbers if isinstance(number, float) and not math.isfinite(number)]
+        if wrong:
+            raise LoadError(f"{place}: {name} is {wrong[0]}, which is no figure")
+    for time in (row["started_unix_s"], *(row.get("repeat_started_unix_s") or ())):
+        if time is None or not 0 <= time < _LAST_TIME_S:
+            raise LoadError(f"{place}: it began at {time} s since 1970, which is no date")
+    for figure in FIGURES:
+        values, n = row.get(f"{figure.name}_over_repeats_values"), row[f"{figure.name}_over_repeats_n"]
+        if values and len([value for value in values if value is not None]) != n:
+            raise LoadError(f"{place}: {figure.name} has {n} repeats and {len(values)} values")
+
+
 def _cell(row: Row, ambiguous: bool) -> CellNight:
     label = f"{_label(row)} #{row['cell_id'][:6]}" if ambiguous else _label(row)
+    facets = {name: read(row) for name, read in FACETS.items()}
     samples, missing = {}, {}
     for figure in FIGURES:
-        mean, std, n = (row[f"{figure.name}_over_repeats_{part}"] for part in ("mean", "std", "n"))
-        if mean is not None and mean > 0 and n > 0:
-            samples[figure.name] = Sample(mean, std if n > 1 else None, n)
+        if any(facets[facet] in values for facet, values in figure.not_judged.items()):
+            continue
+        sample = _sample(row, figure.name)
+        if sample is not None:
+            samples[figure.name] = sample
         else:
-            missing[figure.name] = _why_missing(row, figure.name, mean)
+            missing[figure.name] = _why_missing(row, figure.name, row[f"{figure.name}_over_repeats_mean"])
     return CellNight(
         ref=CellRef(cell_id=row["cell_id"], label=label),
         ok=row["status"] == "ok",
@@ -108,10 +157,25 @@ def _cell(row: Row, ambiguous: bool) -> CellNight:
         samples=samples,
         missing=missing,
         facts={fact.name: row[fact.name] for fact in FACTS},
-        facets={name: read(row) for name, read in FACETS.items()},
+        facets=facets,
         stated={name: _text(row[column]) for name, column in STATED.items()},
         mixed=tuple(row["mixed"] or ()),
     )
+
+
+def _sample(row: Row, figure: str) -> Sample | None:
+    """The figure's repeats; none where there is no usable value."""
+    mean, std, n = (row[f"{figure}_over_repeats_{part}"] for part in ("mean", "std", "n"))
+    if mean is None or mean <= 0 or not n:
+        return None
+    log_std = row.get(f"{figure}_over_repeats_log_std")
+    relative = log_std if log_std is not None else (std or 0.0) / mean
+    known = [value for value in row.get(f"{figure}_over_repeats_values") or () if value is not None]
+    if min(known, default=0.0) <= 0:  # a zero has no ratio
+        return Sample(mean, relative**2 if n > 1 else 0.0, n)
+    every = zip(row[f"{figure}_over_repeats_values"], row.get("repeat_started_unix_s") or (), strict=False)
+    starts = tuple(start for value, start in every if value is not None)
+    return Sample(mean, relative**2 if n > 1 else 0.0, n, tuple(known), starts)
 
 
 def _why_missing(row: Row, figure: str, mean: float | None) -> str:

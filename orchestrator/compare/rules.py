@@ -11,6 +11,9 @@ class Rules:
     """Relative loss beyond which a worse figure fails."""
     false_alarms: float = 0.01
     """Share of nights (histories) without any real change that may hold a false finding, at most."""
+    burst_s: float = 60.0
+    """The longest burst of load on the machine that may not pass for a change: repeats that all began within one are no
+    proof. Unit: s."""
     across: frozenset[str] = frozenset()
     """Facets whose differences forbid nothing."""
     allow_gone: bool = False

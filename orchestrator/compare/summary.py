@@ -39,6 +39,7 @@ def _gate(report: GateReport) -> tuple[str, list[Section]]:
     header = ("cell", "figure", "change", _interval_title(report.false_alarms), "baseline", "candidate")
     return _gate_verdict(report), [
         Section(f"Worse, by more than {_percent(report.threshold)}", header, [_row(c) for c in worse]),
+        Section("Doubtful: one burst of load may have made it", (*header, "why"), _doubtful(report)),
         Section("Stopped working", ("cell", "how"), _refs(report.newly_failing)),
         Section("Gone" + (" (allowed)" if report.gone_allowed else ""), ("cell", "baseline"), _refs(report.gone)),
         Section("Not comparable", ("cells", "figures", "why"), _not_comparable(report.comparisons)),
@@ -71,8 +72,16 @@ def _gate_verdict(report: GateReport) -> str:
         return "FAILED: " + "; ".join(parts)
     if not report.judged:
         return "NOTHING COMPARED: no figure of any cell is comparable"
+    if report.nothing_certain:
+        return (
+            f"NOTHING CERTAIN: one burst of load (up to {report.burst_s:g} s) may have slowed all repeats of every "
+            "cell; spread them (more repeats, longer windows), or say with --burst what to reckon with here"
+        )
     unjudged = len(report.comparisons) - report.judged
-    said = f"; {unjudged} not comparable" if unjudged else ""
+    unable = sum(not c.can_fail for c in report.comparisons) - unjudged
+    said = (f"; {unable} rest on repeats side by side" if unable else "") + (
+        f"; {unjudged} not comparable" if unjudged else ""
+    )
     return f"PASSED: no loss beyond {_percent(report.threshold)} in {_plural(report.judged, 'comparison')}{said}"
 
 
@@ -129,6 +138,11 @@ def _row(c: Comparison) -> tuple[str, ...]:
     )
 
 
+def _doubtful(report: GateReport) -> list[tuple[str, ...]]:
+    found = [c for c in report.comparisons if c.verdict == "doubtful"]
+    return [(*_row(c), c.reason or "") for c in sorted(found, key=lambda c: -(c.loss or 0))]
+
+
 def _change_row(c: Change, report: HistoryReport) -> tuple[str, ...]:
     night = date(c.night)
     if c.earliest_index != c.latest_index:
@@ -136,7 +150,16 @@ def _change_row(c: Change, report: HistoryReport) -> tuple[str, ...]:
         night += f" ({first} to {last})"
     lasted = f"{c.nights_since}" if c.in_force else f"{c.nights_since}, over"
     values = _value(c.before, c.figure), _value(c.after, c.figure)
-    return (night, c.cell.label, c.figure, _change(c), _interval(c), *values, lasted, ", ".join(c.came_with))
+    return (
+        night,
+        c.cell.label,
+        c.figure,
+        _change(c),
+        _interval(c),
+        *values,
+        lasted,
+        ", ".join([*([c.doubt] if c.doubt else []), *c.came_with]),
+    )
 
 
 def _change(c: Comparison | Change) -> str:
@@ -170,7 +193,7 @@ def _not_comparable(comparisons: Iterable[Comparison]) -> list[tuple[str, ...]]:
     cells: dict[str, set[str]] = {}
     figures: dict[str, dict[str, None]] = {}
     for c in comparisons:
-        if c.reason:
+        if c.verdict == "not comparable" and c.reason:
             cells.setdefault(c.reason, set()).add(c.cell.cell_id)
             figures.setdefault(c.reason, {})[c.figure] = None
     order = sorted(cells, key=lambda why: -len(cells[why]))
@@ -193,7 +216,7 @@ def _facts(report: GateReport) -> list[tuple[str, ...]]:
 
 def _counts(report: GateReport) -> list[str]:
     verdicts = Counter(c.verdict for c in report.comparisons)
-    said = ", ".join(f"{verdicts[v]} {v}" for v in ("worse", "better", "no difference", "not comparable"))
+    said = ", ".join(f"{verdicts[v]} {v}" for v in ("worse", "better", "no difference", "doubtful", "not comparable"))
     noise: dict[str, list[float]] = {}
     for c in report.comparisons:
         if c.noise is not None:

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from workers.records import Record
 
-Verdict = Literal["worse", "better", "no difference", "not comparable"]
+Verdict = Literal["worse", "better", "no difference", "doubtful", "not comparable"]
+"""`doubtful`: a difference that one burst of load may have made, for all repeats of a night began within one."""
 
 
 class NightInfo(Record):
@@ -43,13 +44,21 @@ class Comparison(Record):
     """The figure, as in the `<figure>_over_repeats_` columns."""
     verdict: Verdict
     reason: str | None = None
-    """Why there is no comparison; null where there is one."""
+    """Why there is no comparison, or why it is doubtful; else null."""
+    can_fail: bool = False
+    """Whether a loss would count: not where one burst of load may have slowed all repeats of a night."""
     baseline: float | None = None
-    """Mean over the baseline's repeats, in the figure's unit."""
+    """Geometric mean over the baseline's repeats, in the figure's unit."""
     candidate: float | None = None
-    """Mean over the candidate's repeats, in the figure's unit."""
+    """Geometric mean over the candidate's repeats, in the figure's unit."""
     baseline_repeats: int = 0
+    """Repeats that the mean is over."""
     candidate_repeats: int = 0
+    """Repeats that the mean is over."""
+    baseline_set_aside: int = 0
+    """Repeats left out: far worse than the cell's others."""
+    candidate_set_aside: int = 0
+    """Repeats left out: far worse than the cell's others."""
     ratio: float | None = None
     """Candidate over baseline. Unit: 1."""
     ratio_low: float | None = None
@@ -94,6 +103,10 @@ class GateReport(Record):
     """Facets whose differences were asked to forbid nothing."""
     judged: int
     """Comparisons that share `false_alarms`."""
+    burst_s: float
+    """The longest burst of load that may not pass for a change. Unit: s."""
+    nothing_certain: bool
+    """Whether one burst of load may have slowed all repeats of every cell: no loss could then fail the night."""
     between_night_noise: dict[str, float]
     """By figure, the relative standard deviation that a night adds to a cell's mean; empty without earlier nights."""
     comparisons: tuple[Comparison, ...]
@@ -154,8 +167,10 @@ class Change(Record):
     """Whether no later change followed."""
     came_with: tuple[str, ...] = ()
     """What else was not as on the night before (versions, commits)."""
+    doubt: str | None = None
+    """Why one burst of load may have made it; null where it cannot have."""
     regression: bool = False
-    """Worse by more than the threshold, in force, and recent."""
+    """Worse by more than the threshold, in force, recent, and beyond doubt."""
 
 
 class HistoryReport(Record):

@@ -4,16 +4,18 @@ Both carry the same id of their writing. Whoever reads both compares it: where a
 second one, has left one new and one old table, their rows do not belong together.
 """
 
+import contextlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator import columns
 from orchestrator.results import AggregatedResult, RawRow
+from orchestrator.seal import SealedFile
 from orchestrator.store.folder import Folder
 from workers.records import Record
 
@@ -38,10 +40,7 @@ def write_tables(folder: Folder, rows: Iterable[tuple[AggregatedResult, Sequence
     writing = uuid.uuid4().hex
     with folder.writing(RAW, RESULTS) as (raw_file, results_file):
         raw_schema, results_schema = _schema(RawRow, writing), _schema(AggregatedResult, writing)
-        with (
-            pq.ParquetWriter(raw_file, raw_schema, compression="zstd", write_page_checksum=True) as raw,
-            pq.ParquetWriter(results_file, results_schema, compression="zstd", write_page_checksum=True) as results,
-        ):
+        with _writer(raw_file, raw_schema) as raw, _writer(results_file, results_schema) as results:
             rows = iter(rows)
             while batch := list(islice(rows, _ROWS_AT_ONCE)):
                 results.write_table(_table(AggregatedResult, [row for row, _ in batch], results_schema))
@@ -53,6 +52,16 @@ def not_a_pair(raw: pa.Schema, results: pa.Schema) -> str | None:
     if (raw.metadata or {}).get(_WRITING) == (results.metadata or {}).get(_WRITING):
         return None
     return f"{RAW} and {RESULTS} are of two writings; start the same sweep again, which writes both anew"
+
+
+@contextlib.contextmanager
+def _writer(file: Any, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Write a table with its checksum inside."""
+    sealed = SealedFile(file)
+    with pq.ParquetWriter(sealed, schema, compression="zstd", write_page_checksum=True) as writer:
+        yield writer
+        sealed.place()
+    sealed.fill()
 
 
 def _schema(model: type[Record], writing: str) -> pa.Schema:

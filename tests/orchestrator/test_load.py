@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -5,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,15 +14,25 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import orchestrator
-from orchestrator import columns
+from orchestrator import columns, store
 from orchestrator.load import LoadError, folders, load
-from orchestrator.results import AggregatedResult, RawRow
+from orchestrator.results import AggregatedResult, CellSettings, RawRow, SweepInfo
 
 
 def write(folder: Path, model: type[AggregatedResult] | type[RawRow], name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(columns.table(model, []), folder / name)
     return folder / name
+
+
+def skipped() -> AggregatedResult:
+    """A row as short as rows can be."""
+    cell = CellSettings(
+        cell_id="0", model="tiny", precision="bf16", batch_size=1, input_tokens=1, output_tokens=1, attention="sdpa",
+        device_asked="cpu", processes=1, tensor_parallel=1, settings="{}",
+    )  # fmt: skip
+    sweep = SweepInfo(sweep="s", sweep_hash="h", ray_version="2", driver_host="here", started_unix_s=1.0)
+    return AggregatedResult(cell=cell, status="skipped", repeats_asked=1, repeats_ok=0, attempts=0, sweep=sweep)
 
 
 @pytest.fixture
@@ -68,6 +80,51 @@ def test_wrong_paths_are_told_apart(tmp_path: Path) -> None:
     for name, message in messages.items():
         with pytest.raises(LoadError, match=message):
             load(tmp_path / name)
+
+
+def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
+    store.write_tables(store.Folder(str(tmp_path)), [(skipped(), [])] * 3)
+    file = tmp_path / "results.parquet"
+    whole, good = file.read_bytes(), load(tmp_path).results
+    draw = random.Random(0)
+    refused = 0
+    for bit in (draw.randrange(8 * len(whole)) for _ in range(400)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        try:
+            assert load(tmp_path).results.equals(good, check_metadata=True)  # the bit was the checksum's own mark
+        except LoadError:
+            refused += 1
+    assert refused >= 395
+
+
+@pytest.mark.parametrize("rows", [0, 3, 1001])
+def test_what_a_sweep_writes_is_read_by_whom_the_checksum_is_nothing_to(tmp_path: Path, rows: int) -> None:
+    one = skipped()
+    store.write_tables(store.Folder(str(tmp_path)), [(one, [])] * rows)
+
+    expected = columns.table(AggregatedResult, [one] * rows)
+    assert load(tmp_path).results.equals(expected)
+    assert pq.read_table(tmp_path / "results.parquet", page_checksum_verification=True).equals(expected)
+    assert pl.read_parquet(tmp_path / "results.parquet").height == rows
+    assert duckdb.sql(f"select count(*) from '{tmp_path}/results.parquet'").fetchall() == [(rows,)]
+
+
+def test_tables_of_two_writings_are_not_read_together(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        store.write_tables(store.Folder(str(tmp_path / name)), [])
+    (tmp_path / "two" / "raw.parquet").rename(tmp_path / "one" / "raw.parquet")
+
+    with pytest.raises(LoadError, match="of two writings"):
+        _ = load(tmp_path / "one").raw
+
+
+def test_results_that_another_program_writes_anew_load_without_a_checksum(tmp_path: Path) -> None:
+    store.write_tables(store.Folder(str(tmp_path / "out")), [])
+    pq.write_table(pq.read_table(tmp_path / "out" / "results.parquet"), tmp_path / "copy.parquet")
+
+    assert load(tmp_path / "copy.parquet").results.num_rows == 0
 
 
 def test_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:

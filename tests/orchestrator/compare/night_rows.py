@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.results import AggregatedResult, CellSettings, Spread, Statistics, SweepInfo
+from orchestrator.results import AggregatedResult, CellSettings, Statistics, SweepInfo
+from orchestrator.statistics import spread
 from workers.records import (
     ComputeMetrics,
     EnergyMetrics,
@@ -26,17 +27,16 @@ LEVELS = {
 DAY_S = 86400.0
 
 
-def spread(values: list[float]) -> Spread:
-    if not values:
-        return Spread()
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(mean=float(np.mean(values)), std=std, n=len(values))
-
-
 def row(
-    index: int, values: dict[str, list[float]], *, started_unix_s: float = DAY_S, **differs: Any
+    index: int,
+    values: dict[str, list[float]],
+    *,
+    started_unix_s: float = DAY_S,
+    apart_s: float = 100.0,
+    **differs: Any,
 ) -> AggregatedResult:
     """Cell number `index`, with `values` of each repeat by figure; `differs` names fields of the records below."""
+    repeats = max((len(v) for v in values.values()), default=0)
 
     def taken(**defaults: Any) -> dict[str, Any]:
         return {name: differs.get(name, default) for name, default in defaults.items()}
@@ -56,7 +56,8 @@ def row(
         ),
         **taken(status="ok", error_type=None, error_message=None, mixed=()),
         repeats_asked=5,
-        repeats_ok=max((len(v) for v in values.values()), default=0),
+        repeats_ok=repeats,
+        repeat_started_unix_s=tuple(started_unix_s + apart_s * repeat for repeat in range(repeats)),
         attempts=5,
         compute_metrics=ComputeMetrics(
             flops=FlopsResult(

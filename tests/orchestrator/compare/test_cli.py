@@ -8,7 +8,8 @@ import pytest
 from night_rows import DAY_S, LEVELS, noisy, row
 
 from orchestrator.compare import main
-from orchestrator.results import AggregatedResult
+from orchestrator.results import AggregatedResult, Statistics
+from orchestrator.statistics import spread
 
 Write = Callable[[str, list[AggregatedResult]], str]
 FIGURES = list(LEVELS)
@@ -39,6 +40,21 @@ def verdicts(report: dict[str, Any], cell: int | None = None) -> dict[str, str]:
         for c in report["comparisons"]
         if cell is None or c["cell"]["cell_id"] == f"{cell:016x}"
     }
+
+
+def reasons(report: dict[str, Any]) -> set[str]:
+    return {c["reason"] for c in report["comparisons"] if c["reason"]}
+
+
+def slowed(of: AggregatedResult, *, by: float, repeats: tuple[int, ...]) -> AggregatedResult:
+    """The row of a night on which a burst of load hit these repeats."""
+    figures = {}
+    for name in FIGURES:
+        values = getattr(of.statistics, f"{name}_over_repeats").values
+        factor = {"output_tokens_per_s": 1 / by, "peak_memory_mb": 1.0}.get(name, by)
+        hit = [value * factor if i in repeats else value for i, value in enumerate(values)]
+        figures[f"{name}_over_repeats"] = spread(hit)
+    return of.model_copy(update={"statistics": Statistics(**figures)})
 
 
 def test_two_equal_nights_pass(write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +116,7 @@ def test_the_interval_holds_the_true_ratio(
         ({"device": "cpu"}, "device", set()),
         ({"energy_method": "nvml_power"}, "energy-method", {*FIGURES} - {"energy_per_output_token_j"}),
         ({"energy_confidence": "low"}, "energy-confidence", {*FIGURES} - {"energy_per_output_token_j"}),
-        ({"memory_method": "process_rss"}, "memory-method", {*FIGURES} - {"peak_memory_mb"}),
+        ({"memory_method": None}, "memory-method", {*FIGURES} - {"peak_memory_mb"}),
         ({"timing_method": "perf_counter"}, "timing-method", {"energy_per_output_token_j", "peak_memory_mb"}),
         ({"mixed": ("driver_version",)}, "mixed", {"peak_memory_mb"}),
         ({"mixed": ("torch_version",)}, "mixed", set()),
@@ -188,14 +204,70 @@ def test_a_missing_figure_is_not_comparable_and_says_why(
     assert reason == "no figure on the candidate (reading is not permitted)"
 
 
-def test_a_single_repeat_is_judged_by_the_other_cells_noise(
+def test_a_single_repeat_borrows_the_other_cells_noise_and_is_doubtful(
     write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = night(rng)
     rows[3] = row(3, noisy(rng, repeats=1, ttft_s=1.4))
-    code, report = compared(capsys, write("a", night(rng)), write("b", rows))
+    a, b = write("a", night(rng)), write("b", rows)
+    code, report = compared(capsys, a, b)
 
+    assert (code, verdicts(report, 3)["ttft_s"]) == (0, "doubtful")
+    assert reasons(report) == {"a single repeat on the candidate"}
+    assert compared(capsys, a, b, "--burst", "0")[0] == 1
+
+
+def test_repeats_side_by_side_prove_no_loss_and_say_so(
+    write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = {3: {"output_tokens_per_s": 0.7}}
+    a, b = write("a", night(rng)), write("b", night(rng, slow=slow, odd={3: {"apart_s": 2.0}}))
+    code, report = compared(capsys, a, b)
+
+    assert (code, verdicts(report, 3)["output_tokens_per_s"]) == (0, "doubtful")
+    assert reasons(report) == {"the candidate's repeats all began within 8 s"}
+    assert main([a, b]) == 0
+    assert "5 rest on repeats side by side" in capsys.readouterr().out
+    assert main([a, b, "--burst", "8"]) == 1
+
+
+def test_a_gate_that_no_loss_could_fail_does_not_pass(
+    write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write("a", night(rng, apart_s=2.0)), write("b", night(rng, apart_s=2.0))
+
+    assert main([a, b]) == 2
+    assert capsys.readouterr().out.startswith("NOTHING CERTAIN: one burst of load (up to 60 s)")
+
+
+def test_a_burst_that_slows_two_of_five_repeats_neither_fails_the_night_nor_hides_a_loss(
+    write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hit(rows: list[AggregatedResult]) -> list[AggregatedResult]:
+        return [slowed(each, by=1.6, repeats=(1, 2)) for each in rows]
+
+    a = write("a", night(rng))
+    code, report = compared(capsys, a, write("b", hit(night(rng))))
+    assert (code, {c["candidate_repeats"] for c in report["comparisons"]} - {5}) == (0, {3})
+    assert "24 of 120 repeats (0 on the baseline, 24 on the candidate)" in report["notes"][0]
+
+    code, report = compared(capsys, a, write("c", hit(night(rng, slow={3: {"ttft_s": 1.12}}))))
     assert (code, verdicts(report, 3)["ttft_s"]) == (1, "worse")
+
+
+def test_a_process_resident_set_is_neither_judged_nor_listed(
+    write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cpu(**slow: float) -> list[AggregatedResult]:
+        return night(rng, memory_method="process_rss", slow=dict.fromkeys(range(12), slow))
+
+    a, b = write("a", cpu()), write("b", cpu(peak_memory_mb=1.5))
+    code, report = compared(capsys, a, b)
+    assert code == 0
+    assert "peak_memory_mb" not in verdicts(report)
+
+    _, report = compared(capsys, write("gpu", night(rng)), b, "--across", "memory-method")
+    assert verdicts(report)["peak_memory_mb"] == "not comparable"
 
 
 def test_single_repeats_everywhere_are_not_comparable(
@@ -310,6 +382,7 @@ def test_missing_results_are_bad_input(
         (["--history", "d", "a"], "no BASELINE"),
         (["a", "b", "--threshold", "5"], "'5' is no share between 0 and 1, perhaps 0.05"),
         (["a", "b", "--across", "drivr"], "did you mean 'driver'?"),
+        (["a", "b", "--burst", "-1"], "'-1' is no number of seconds"),
     ],
 )
 def test_wrong_arguments_are_refused_with_the_right_ones(

@@ -125,3 +125,21 @@ def test_quiet_nights_hold_no_change(nights: Callable[..., str], capsys: pytest.
 def test_two_nights_are_too_few_for_a_history(nights: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--history", nights(lambda day, cell: {}, days=2)]) == 2
     assert "holds 2 nights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("apart_s", "fails"), [(2.0, False), (100.0, True)])
+def test_a_new_level_of_one_night_whose_repeats_ran_side_by_side_is_doubtful(
+    nights: Callable[..., str], capsys: pytest.CaptureFixture[str], apart_s: float, fails: bool
+) -> None:
+    def says(day: int, cell: int) -> dict[str, Any]:
+        slow = {"e2e_s": 1.4} if day == 14 and cell == 3 else {}
+        return {"factors": slow, "apart_s": apart_s if day == 14 else 100.0}
+
+    folder = nights(says)
+    code, report = looked(capsys, folder)
+
+    (change,) = report["changes"]
+    assert (code, change["regression"]) == (int(fails), fails)
+    assert (change["doubt"] is None) == fails
+    main(["--history", folder, "--format", "markdown"])
+    assert ("doubtful: one night, all repeats within 8 s" in capsys.readouterr().out) != fails
