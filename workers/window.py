@@ -92,14 +92,22 @@ def measure_window(
     """Generate until the rule is content. Nothing but generations and the rule's arithmetic happens in between.
 
     `barrier` returns once every rank of the run stands at it; `agree` makes the ranks of one split model end together.
+    The ranks meet twice: once none works any more, so that cards which they share are at rest for the meters; and once
+    all meters are ready, so that the windows open together.
     """
     times = MeanTime()
     generations: list[TokenTimes] = []
+    meet = barrier or (lambda: None)
+    met = 0.0
+
+    def meet_again() -> None:
+        nonlocal met
+        meet()
+        met = time.perf_counter()
+
+    meet()
     peak.begin()
-    if barrier:
-        barrier()
-    met = time.perf_counter()
-    meter.begin()  # waits for the device, and for a step of the energy counters
+    meter.begin(barrier=meet_again)  # waits for the device, and for a step of the energy counters
     start_unix_s, start = time.time(), time.perf_counter()
     while not agree(may_end(rule, times, energy_uncertainty=meter.relative_uncertainty_after(times.total_s))):
         generations.append(generate())

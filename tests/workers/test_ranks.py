@@ -31,6 +31,7 @@ def split(rank: int, folder: str) -> None:
     found = {"logits": logits, "warmup": result.warmup.generations, "pids": ranks.pids(), "pid": os.getpid()}
     found["generations"] = result.inference_metrics.generations
     found["rows"] = result.measured_batch_size
+    found["changes"] = measurer.changes()
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -56,6 +57,10 @@ def test_ranks_of_a_split_model_stop_warming_up_and_measuring_together(halves: l
 
 def test_ranks_of_a_split_model_work_on_the_same_rows(halves: list[dict[str, object]]) -> None:
     assert [half["rows"] for half in halves] == [2, 2]
+
+
+def test_ranks_are_fit_for_another_run(halves: list[dict[str, object]]) -> None:
+    assert [half["changes"] for half in halves] == [(), ()]
 
 
 def test_ranks_know_each_others_processes(halves: list[dict[str, object]]) -> None:

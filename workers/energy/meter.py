@@ -92,14 +92,21 @@ class EnergyMeter:
         known = {uuid: baselines.get((uuid, self._driver)) for uuid in self._gauges}
         return {uuid: baseline.power_w for uuid, baseline in known.items() if baseline is not None}
 
-    def begin(self) -> None:
-        """Open a window: waits until the cards' power is level and their counters have just stepped."""
+    def begin(self, *, barrier: Callable[[], None] = lambda: None) -> None:
+        """Open a window: waits until the cards' power is level and their counters have just stepped.
+
+        Args:
+            barrier: Returns once the meters of all ranks have come this far, so that their windows open together. The
+                cards rest meanwhile.
+
+        """
         self._synchronize()
         self._find_cards()
         self._looks = {uuid: state.snapshot(gauge.card) for uuid, gauge in self._gauges.items()}
         for gauge in self._gauges.values():
             gauge.open()
         _follow(list(self._gauges.values()), self._clock)
+        barrier()
         self._rapl = rapl.read(self._powercap, self._clock)
         self._start_s = self._clock.now_s()
 

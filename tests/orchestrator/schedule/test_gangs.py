@@ -10,7 +10,7 @@ import pytest
 import ray
 from equipment import StandIn, gone, lines, not_estimated, sweep, until
 
-from orchestrator import config, plan, schedule
+from orchestrator import config, plan, schedule, windows
 from orchestrator.config import SweepConfig
 from workers.records import Outcome, RawProcessResult, Run
 
@@ -118,7 +118,10 @@ def test_a_split_model_makes_the_tokens_of_the_whole_one(gangs: dict[tuple[int, 
 def test_windows_of_a_gang_open_together(gangs: dict[tuple[int, int], Outcome]) -> None:
     for outcome in gangs.values():
         results = outcome.results
+        opened = [result.window_opened_after_barrier_s for result in results]
+        assert (opened == [None]) if len(results) == 1 else None not in opened
         assert max(r.window_start_unix_s for r in results) < min(r.window_end_unix_s for r in results)
+        assert windows.wall_clocks_agree(results)
 
 
 @pytest.mark.slow

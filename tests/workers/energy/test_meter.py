@@ -1,10 +1,11 @@
 """The figures, in virtual time: what the meter says of single windows beside what was really drawn."""
 
+from functools import partial
 from statistics import fmean
 
 import pytest
 from nvml_sim.virtual import VirtualSystem
-from windows import Figure, Scenario, meter_of, metered, system_of, window
+from windows import Figure, Scenario, figures, meter_of, metered, plan, system_of, window
 
 from workers.energy import EnergyMeter
 
@@ -173,3 +174,20 @@ def test_two_machines_do_not_share_what_they_know_of_their_cards() -> None:
     assert first.uuids == second.uuids
     assert list(meter_of(first).measure_idle().values()) == [pytest.approx(60, rel=0.03)]
     assert list(meter_of(second).measure_idle().values()) == [pytest.approx(90, rel=0.03)]
+
+
+@pytest.mark.parametrize("waited_s", [0.0, 0.03, 2.0])
+def test_the_wait_for_other_ranks_is_no_part_of_the_window(waited_s: float) -> None:
+    for seed in range(20):
+        system = system_of(busy(), seed)
+        meter = meter_of(system)
+        meter.begin(barrier=partial(system.clock.sleep, waited_s))
+        start_s = meter._start_s
+        plan(system, [(0.3, 350.0, 0.0), (0.0, 60.0, 0.0)])
+        system.clock.sleep(0.3)
+        record = meter.end()
+        (figure,) = figures(system, record, start_s)
+        assert record.duration_s == pytest.approx(0.3, abs=0.02)
+        assert figure.covered
+        assert figure.uncertainty_j < 0.03 * figure.true_j
+        assert record.energy_reasons == ()

@@ -83,13 +83,13 @@ def metered(scenario: Scenario, seed: int = 0) -> Metered:
 
 def window(system: VirtualSystem, meter: EnergyMeter, scenario: Scenario) -> Metered:
     """Meter a window of a machine that is there already."""
-    _plan(system, scenario.earlier)
+    plan(system, scenario.earlier)
     system.clock.at_s += _length_s(scenario.earlier)
-    _plan(system, scenario.meanwhile)
+    plan(system, scenario.meanwhile)
     meter.begin()
     start_s = meter._start_s
     system.clock.now_s()  # the work is launched a moment later
-    _plan(system, [*scenario.work, *(scenario.after or [(0.0, scenario.idle_w, 0.0)])])
+    plan(system, [*scenario.work, *(scenario.after or [(0.0, scenario.idle_w, 0.0)])])
     system.clock.sleep(_length_s(scenario.work))
     record = meter.end()
     return Metered(record=record, figures=figures(system, record, start_s))
@@ -108,7 +108,8 @@ def _length_s(shape: Shape) -> float:
     return sum(seconds for seconds, _, _ in shape)
 
 
-def _plan(system: VirtualSystem, shape: Shape) -> None:
+def plan(system: VirtualSystem, shape: Shape) -> None:
+    """Let every card draw this from now on."""
     for card in system.cards:
         _plan_card(card, shape)
 
