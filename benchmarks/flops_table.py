@@ -49,7 +49,7 @@ def _calflops(model_type: str) -> float:
         max_new_tokens=SHAPE.output_tokens, eos_token_id=None, pad_token_id=0, do_sample=False
     )
     flops, _, _ = calculate_flops(
-        model=real, kwargs=prompts(SHAPE), forward_mode="generate", print_results=False, output_as_string=False
+        model=real, kwargs=vars(prompts(SHAPE)), forward_mode="generate", print_results=False, output_as_string=False
     )
     return float(flops)
 

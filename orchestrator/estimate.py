@@ -16,6 +16,7 @@ from rich.table import Table
 
 from workers.errors import MeasureError
 from workers.flops import estimate
+from workers.flops.plausible import check_fields
 from workers.records import PRECISIONS, InferenceCost, ModelSpec, Shape
 
 _SWEEPS = (".yaml", ".yml")
@@ -51,6 +52,7 @@ def model_spec(text: str, *, trust_remote_code: bool = False) -> ModelSpec:
 
     Raises:
         ValueError: it looks like a path, and there is nothing; or the file holds no config.
+        ModelLoadError: a number in it is none.
     """
     path = Path(text)
     try:
@@ -80,11 +82,12 @@ def _config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path}: a transformers config is a JSON object, not {type(config).__name__}")  # noqa: TRY004 - bad input like the rest
+    check_fields(str(path), config)
     return {name: value for name, value in config.items() if _finite(value)}
 
 
 def _finite(value: Any) -> bool:
-    """Whether `value` holds no infinity: some configs bound time steps by one, which no product depends on."""
+    """Whether `value` holds no infinity: some configs bound time steps by one, on which no product depends."""
     parts = value if isinstance(value, list) else [value]
     return all(math.isfinite(part) for part in parts if isinstance(part, float))
 
@@ -119,6 +122,8 @@ def table(name: str, shape: Shape, cost: InferenceCost) -> Table:
         made.add_row(f"  {estimator}", "-" if figure is None else _si(figure, "FLOP"), why)
     made.add_row("parameters", _si(cost.parameters, ""), f"{_si(cost.active_parameters, '')} active")
     made.add_row("weights", _si(cost.weight_memory_mb * 1e6, "B"), shape.precision)
+    if cost.cannot_run:
+        made.add_row("runs", "no", cost.cannot_run)
     cache = "-" if cost.kv_cache_mb is None else _si(cost.kv_cache_mb * 1e6, "B")
     made.add_row("KV cache", cache, cost.kv_cache_reason or "at the inference's end")
     return made

@@ -135,7 +135,8 @@ def _done(sweep: SweepConfig) -> tuple[Collection[str], str | None]:
 
 def _planned(sweep: SweepConfig, cell: Cell, cost: Forecast, card: str | None, done: Collection[str]) -> PlannedCell:
     finished = sum(Run(cell=cell, repeat=repeat).key in done for repeat in range(sweep.repeats)) if done else 0
-    reason = impossible(cell, _hardware(cell, card)) if finished < sweep.repeats else None
+    unfinished = finished < sweep.repeats
+    reason = (impossible(cell, _hardware(cell, card)) or cost.cannot_run) if unfinished else None
     share = sweep.placement.gpus_per_process
     if share is None:
         share = 0 if cell.device == "cpu" else 1

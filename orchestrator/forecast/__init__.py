@@ -17,6 +17,7 @@ from workers.flops import peak
 from workers.flops.by_architecture import forward
 from workers.flops.memory import BYTES, compute_dtype, logits_bytes, weight_bytes
 from workers.flops.options import sequences, uncounted
+from workers.flops.plausible import past_positions
 from workers.records import Cell, FlopsResult, ModelSpec, Record
 
 __all__ = ["CARDS", "FAMILIES", "Card", "Forecast", "forecast"]
@@ -37,6 +38,8 @@ class Forecast(Record):
     """Least time of warm-up and window, by the card's roofline; null with `card_reason`. Unit: s."""
     card_reason: str | None = None
     """Why there is no `fits` or no `predicted_s`."""
+    cannot_run: str | None = None
+    """Why no run of the cell can succeed; null where nothing is known against it."""
 
 
 def forecast(cells: Sequence[Cell], card: str | None = None) -> list[Forecast]:
@@ -89,16 +92,28 @@ def _cached(model: ModelSpec) -> Path | None:
 
 
 def _flops(cell: Cell, paper: Paper) -> float:
-    """One prefill and output_tokens - 1 cached passes, whose cost is a straight line in what is cached: a trapezoid."""
+    """One prefill and output_tokens - 1 cached passes, whose cost is a straight line in what is cached: a trapezoid.
+
+    One of the passes may compute the whole sequence again.
+    """
     passes, first = cell.output_tokens - 1, cell.input_tokens
     prefill = forward(paper.products, new=first, cached=0)
     ends = (forward(paper.products, new=1, cached=n) for n in (first, first + passes - 1))
-    return cell.batch_size * sequences(cell.generate) * (prefill + passes * sum(ends) / 2)
+    again, extra = paper.recomputes_at, 0.0
+    if again is not None and first <= again < first + passes:
+        extra = forward(paper.products, new=again + 1, cached=0) - forward(paper.products, new=1, cached=again)
+    return cell.batch_size * sequences(cell.generate) * (prefill + passes * sum(ends) / 2 + extra)
 
 
 def _forecast(cell: Cell, paper: Paper | str, card: str | None) -> Forecast:
     if isinstance(paper, str):
         return Forecast(flops_reason=paper, card_reason=paper)
+    made = _costed(cell, paper, card)
+    limit = past_positions(paper.positions, input_tokens=cell.input_tokens, output_tokens=cell.output_tokens)
+    return made.model_copy(update={"cannot_run": limit})
+
+
+def _costed(cell: Cell, paper: Paper, card: str | None) -> Forecast:
     flops = _labelled(_flops(cell, paper), cell, paper)
     memory_mb = _memory_mb(cell, paper)
     if cell.device == "cpu":

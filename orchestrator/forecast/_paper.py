@@ -5,9 +5,12 @@ a dispatcher's count. Any other has no figure here: `python -m orchestrator esti
 """
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+from workers.errors import MeasureError
 from workers.flops.blueprint import Blueprint, Sizes
+from workers.flops.plausible import check_fields, check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,10 @@ class _Family:
     """Whether there is one head of keys and values where the config does not say otherwise."""
     positions: int = 0
     """Rows of a table of learned positions where the config does not say; 0: there is no table."""
+    computed_positions: int = 0
+    """Positions that are computed once, for no more than these; 0: as many as are needed."""
+    recomputes_at: int | None = None
+    """Cached tokens at which the prompt is computed again, where the config does not say; null: it never is."""
     window: int | None = None
     """The sliding window where the config does not say; null: no windows."""
 
@@ -38,14 +45,14 @@ FAMILIES: dict[str, _Family] = {
     "gemma": _Family(tied=True, explicit=(_KV, "head_dim")),
     "gemma2": _Family(tied=True, explicit=(_KV, "head_dim"), window=4096),
     "gemma3_text": _Family(tied=True, explicit=(_KV, "head_dim"), window=4096),
-    "phi3": _Family(),
+    "phi3": _Family(recomputes_at=4096),
     "olmo": _Family(),
     "olmo2": _Family(),
     "granite": _Family(),
     "phi": _Family(gated=False),
     "starcoder2": _Family(gated=False, tied=True, explicit=(_KV,), window=4096),
     "gpt2": _Family(gated=False, tied=True, positions=1024),
-    "gptj": _Family(gated=False),
+    "gptj": _Family(gated=False, computed_positions=2048),
     "gpt_neox": _Family(gated=False),
     "opt": _Family(gated=False, tied=True, positions=2048),
     "bloom": _Family(gated=False, tied=True),
@@ -76,6 +83,10 @@ class Paper:
     """Elements of keys and values that a token leaves in the cache, over all layers."""
     window: int | None
     """Tokens up to which a sliding window makes no difference; null: there is none."""
+    positions: int | None
+    """Positions that the model has; null: as many as are needed."""
+    recomputes_at: int | None
+    """Cached tokens at which the model drops its cache and computes the whole sequence again; null: it never does."""
 
 
 def read(config: dict[str, Any]) -> Paper:
@@ -84,6 +95,7 @@ def read(config: dict[str, Any]) -> Paper:
     Raises:
         OnPaperError: an architecture that is not written down here, or a field whose default only transformers knows.
     """
+    _check(config)
     kind = str(config.get("model_type"))
     family = FAMILIES.get(kind)
     if family is None:
@@ -105,7 +117,9 @@ def read(config: dict[str, Any]) -> Paper:
     per_token = layers * (attention + hidden * experts + mlp * (chosen if experts else 1))
     linear = layers * (attention + hidden * experts + mlp * (experts or 1))
     head_weights = vocabulary * hidden
-    positions = (_get(config, "n_positions", "max_position_embeddings") or family.positions) if family.positions else 0
+    again = family.recomputes_at
+    said = _get(config, "n_positions", "max_position_embeddings")
+    positions = (said or family.positions) if family.positions else 0
     embeddings = head_weights * (1 if config.get("tie_word_embeddings", family.tied) else 2) + positions * hidden
     return Paper(
         products=Blueprint(per_token=per_token, head=head_weights, scores=((2 * layers * heads * head, None),)),
@@ -118,7 +132,18 @@ def read(config: dict[str, Any]) -> Paper:
         vocabulary=vocabulary,
         cache_width=2 * layers * kv * head,
         window=_window(config, family),
+        positions=positions or (family.computed_positions and (said or family.computed_positions)) or None,
+        recomputes_at=again and (_get(config, "original_max_position_embeddings") or again),
     )
+
+
+def _check(config: dict[str, Any]) -> None:
+    """Refuse a config that describes no model."""
+    try:
+        check_fields("", config)
+        check_sizes("", SimpleNamespace(**config))
+    except MeasureError as error:
+        raise OnPaperError(str(error).removeprefix("model '': ")) from error
 
 
 def _window(config: dict[str, Any], family: _Family) -> int | None:

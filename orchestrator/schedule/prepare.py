@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.backlog import Backlog, Forecast
 from orchestrator.predict import predicted_load_s, predicted_s
 from orchestrator.schedule.cluster import Cluster, Node
+from orchestrator.schedule.faults import untried
 from workers.flops import options
 from workers.flops.verdict import verdict
 from workers.prepare import Prepared, fetch, on_hub
@@ -100,7 +101,19 @@ class Preparation:
             model = self.counts.pop(count)
             error = count.exception()
             prepared = Prepared(reason=f"{type(error).__name__}: {error}") if error else count.result()
-            yield from self._settled(model, self._counted(model, prepared), backlog)
+            failed = self._counted(model, prepared)
+            yield from self._hopeless(model, backlog)
+            yield from self._settled(model, failed, backlog)
+
+    def _hopeless(self, model: str, backlog: Backlog) -> Iterator[tuple[Run, ProcessFailure]]:
+        """Take out the model's runs that cannot succeed, before a GPU is taken for them."""
+        reasons = [(run, reason) for run in self._runs[model] if (reason := self._cannot_run(run))]
+        backlog.remove([run for run, _ in reasons])
+        yield from ((run, untried(run, reason)) for run, reason in reasons)
+
+    def _cannot_run(self, run: Run) -> str | None:
+        cost, _ = self.cost(run)
+        return cost.cannot_run if cost else None
 
     def settle(self, ref: Any, backlog: Backlog) -> Iterator[tuple[Run, ProcessFailure]]:
         """Take in what one fetch came to: the model's runs are released, or fail where the model cannot be had."""
@@ -180,7 +193,7 @@ class Preparation:
         self._costs[model] = dict(zip(self._shapes[model], prepared.costs, strict=False))
         if prepared.reason:
             self._reasons[model] = prepared.reason
-        if on_hub(self._runs[model][0].cell.model):
+        if on_hub(self._runs[model][0].cell.model) and not all(map(self._cannot_run, self._runs[model])):
             self._fetched[model] = {node.id: None for node in self._nodes_for(model)}
             self._to_fetch.extend(_Fetch(model, node) for node in self._fetched[model])
         return None

@@ -51,6 +51,9 @@ def test_a_folder_is_a_model_and_the_table_is_for_people(config, capsys):
         ("{", "not JSON"),
         ("[1]", "JSON object"),
         ('{"model_type": "llama", "hidden_size": "wide"}', "does not fit"),
+        ('{"model_type": "llama", "hidden_size": NaN}', "config.hidden_size: nan is not a number"),
+        ('{"model_type": "llama", "vocab_size": Infinity}', "config.vocab_size: inf is not a number"),
+        ('{"model_type": "llama", "num_hidden_layers": 1000000}', "1000000 layers are too many"),
     ],
 )
 def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsys):
@@ -60,6 +63,16 @@ def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsy
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_a_model_that_has_no_position_for_the_last_tokens_is_said_not_to_run(tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": 1, "vocab_size": 99}))
+    past = ["--batch-size", "1", "--input-tokens", "1020", "--output-tokens", "10"]
+    assert main([str(path), *past, "--json"]) == 0
+    assert "at most 1025 together" in json.loads(capsys.readouterr().out)["cannot_run"]
+    assert main([str(path), *past]) == 0
+    assert "runs" in capsys.readouterr().out
 
 
 def test_a_sweep_is_sent_to_plan(tmp_path, capsys):

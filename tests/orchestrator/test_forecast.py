@@ -29,17 +29,19 @@ def cell(config: dict[str, Any], **changes: Any) -> Cell:
     return Cell(model=ModelSpec(name=str(config.get("model_type")), config=config), **settings)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_a_figure_called_medium_is_within_five_per_cent_of_the_dispatcher(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "changes"), [*((kind, {}) for kind in FAMILIES), ("phi3", {"original_max_position_embeddings": 26})]
+)
+def test_a_figure_called_medium_is_within_five_per_cent_of_the_dispatcher(kind: str, changes: dict[str, Any]) -> None:
     from workers.flops import Shape, blueprint, by_dispatcher, config
     from workers.flops.passes import Passes
     from workers.flops.twin import Twin
 
-    one = cell({"model_type": kind} | CONFIGS.get(kind, GATED))
+    one = cell({"model_type": kind} | CONFIGS.get(kind, GATED) | changes)
     shape = Shape(batch_size=4, input_tokens=24, output_tokens=6, precision="bf16")
     model = config.read(one.model)
     twin = Twin(model)
-    counted = Passes(by_dispatcher.counter(twin, {shape.input_tokens}), [shape], model.bends)
+    counted = Passes(by_dispatcher.counter(twin), [shape], model.breakpoints)
     (paper,) = forecast([one])
     assert paper.flops is not None, paper.flops_reason
     assert paper.flops.confidence == "medium"
@@ -49,6 +51,24 @@ def test_a_figure_called_medium_is_within_five_per_cent_of_the_dispatcher(kind: 
 
 
 LLAMA = {"model_type": "llama"} | GATED
+
+
+@pytest.mark.parametrize(("kind", "field"), [("gpt2", "n_positions"), ("gptj", "n_positions"), ("opt", None)])
+def test_a_cell_past_the_positions_of_a_model_cannot_run(kind: str, field: str | None) -> None:
+    config = {"model_type": kind} | CONFIGS[kind] | ({field: 64} if field else {})
+    most = 64 if field else 2048
+    longest, longer = forecast([cell(config, input_tokens=most - 4, output_tokens=new) for new in (5, 6)])
+    assert longest.cannot_run is None
+    assert f"at most {most + 1} together" in str(longer.cannot_run)
+    assert forecast([cell(LLAMA, input_tokens=10_000)])[0].cannot_run is None
+
+
+def test_a_config_of_no_model_has_no_figure() -> None:
+    (refused,) = forecast([cell(LLAMA | {"num_key_value_heads": 3})])
+    assert refused.flops is None
+    assert refused.flops_reason == (
+        "config.num_key_value_heads: 3 does not divide the 4 attention heads; the nearest that does is 2"
+    )
 
 
 def test_what_a_window_or_an_option_bends_is_called_low() -> None:

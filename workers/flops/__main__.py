@@ -4,18 +4,19 @@ A request is a line of JSON, `{"model": ModelSpec, "shapes": [Shape, ...], "load
 `{"costs": [InferenceCost, ...]}` or `{"error": ..., "message": ..., "traceback": ...}`.
 
 Imports take seconds and are made once, here. Each request is worked on in a fork, and calflops, which leaves torch
-patched, in a fork of that: whatever a library or a model's code does to a process ends with the request.
+patched, in a fork of that: whatever a library or a model's code does to a process ends with the request. And this
+process ends, with every fork, when whoever asks is gone: its standard input closes.
 """
 
 import json
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
+from workers.flops.fork import fork
 from workers.imports import uncollected
 
 CALFLOPS_TIMEOUT_S = 300
@@ -23,23 +24,6 @@ CALFLOPS_TIMEOUT_S = 300
 
 TIMEOUT_S = 900
 """Past this the model is measured without FLOPs."""
-
-
-class _Fork(NamedTuple):
-    """A process that is at work on one thing."""
-
-    pid: int
-    answers: int
-    """The pipe that its answer comes through."""
-
-    def receive(self) -> tuple[Any, str | None]:
-        """What it came to; or null and why it ended without an answer."""
-        with os.fdopen(self.answers, "rb") as pipe:
-            said = pipe.read()
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        if said:
-            return json.loads(said), None
-        return None, "had not finished in time" if code == -signal.SIGALRM else f"ended with status {code}"
 
 
 def main() -> None:
@@ -68,43 +52,19 @@ def _import() -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    answer, failure = _fork(lambda: _estimate(request), TIMEOUT_S).receive()
+    counting = fork(lambda: _estimate(request), TIMEOUT_S)
+    answer, failure = counting.receive(unless_closed=sys.stdin.fileno())
     return dict(answer) if answer else {"error": "EstimateError", "message": f"counting FLOPs {failure}"}
 
 
-_open_ends: list[int] = []
-"""Pipes that this process will answer through. Its own forks must not hold them open when it has died."""
-
-
-def _fork(work: Callable[[], Any], timeout_s: int) -> _Fork:
-    """Do `work` in a process of its own, and send what it returns, as JSON, through a pipe."""
-    answers, end = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(end)
-        return _Fork(pid, answers)
-    signal.alarm(timeout_s)
-    status = 1
-    try:
-        for other in _open_ends:
-            os.close(other)
-        _open_ends[:] = [end]
-        answer = json.dumps(work()).encode()
-        with os.fdopen(end, "wb") as pipe:
-            pipe.write(answer)
-        status = 0
-    finally:
-        os._exit(status)
-
-
 def _estimate(request: dict[str, Any]) -> dict[str, Any]:
-    from workers.errors import ModelLoadError
+    from workers.errors import MeasureError, ModelLoadError, one_line
     from workers.flops import costs, loading
     from workers.records import ModelSpec, Shape
 
     model = ModelSpec.model_validate(request["model"])
     shapes = [Shape.model_validate(shape) for shape in request["shapes"]]
-    counting = _fork(lambda: _by_calflops(model, shapes, request["load"]), CALFLOPS_TIMEOUT_S)
+    counting = fork(lambda: _by_calflops(model, shapes, request["load"]), CALFLOPS_TIMEOUT_S)
 
     def calflops() -> costs.Counted:
         counted, failure = counting.receive()
@@ -114,10 +74,10 @@ def _estimate(request: dict[str, Any]) -> dict[str, Any]:
         loading.check(model, request["load"])
         made = costs.estimate(model, shapes, load=request["load"], calflops=calflops)
     except Exception as error:
-        fatal = isinstance(error, ModelLoadError)
+        known = isinstance(error, MeasureError)
         return {
-            "error": "ModelLoadError" if fatal else "EstimateError",
-            "message": str(error) if fatal else f"{type(error).__name__}: {error}",
+            "error": "ModelLoadError" if isinstance(error, ModelLoadError) else "EstimateError",
+            "message": str(error) if known else one_line(error),
             "traceback": "".join(traceback.format_exception(error)),
         }
     return {"costs": [cost.model_dump(mode="json") for cost in made]}
@@ -128,7 +88,7 @@ def _by_calflops(model: Any, shapes: Sequence[Any], load: Mapping[str, Any]) -> 
     from workers.errors import one_line
     from workers.flops import by_calflops
 
-    flops, _ = _fork(lambda: by_calflops.count(model, shapes, load, masked=True), CALFLOPS_TIMEOUT_S).receive()
+    flops, _ = fork(lambda: by_calflops.count(model, shapes, load, masked=True), CALFLOPS_TIMEOUT_S).receive()
     try:
         return {"flops": flops or by_calflops.count(model, shapes, load, masked=False), "failure": None}
     except Exception as error:

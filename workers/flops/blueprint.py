@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from workers.flops.config import ModelConfig
+from workers.flops.names import CHOSEN, EXPERTS, HEADS, HIDDEN, LAYERS
 
-_CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k", "top_k")
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
-_HIDDEN = ("hidden_size", "d_model", "n_embd", "dim")
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
 _CROSS = ("encoder_attn", "crossattention", "cross_attn")
 """Attention to an encoder, which a language model on its own has none of."""
+_POSITIONS = ("wpe", "embed_positions", "position_embeddings", "positions_embed", "pos_encoding")
+"""What tables of positions are called."""
+_GROWS = ".weights"
+"""How the names of those end that are made larger where a sequence needs it (XGLM)."""
 _MATRIX, _STACK = 2, 3  # dimensions of one matrix, and of a stack of one matrix per expert
 
 
@@ -90,6 +91,22 @@ def of_twin(config: ModelConfig, model: Any) -> Blueprint:
     )
 
 
+def positions(model: Any) -> int | None:
+    """Rows of the table that the model looks positions up in, whether learned or not; null where it computes them."""
+    decoder, config = model.get_decoder(), model.config.get_text_config(decoder=True)
+    tables = chain(decoder.named_parameters(), decoder.named_buffers())
+    rows = [
+        table.shape[0]
+        for path, table in tables
+        if table.ndim == _MATRIX and any(part in path.split(".") for part in _POSITIONS) and not path.endswith(_GROWS)
+    ]
+    if config.model_type == "mpt":  # its slopes are built for so many
+        rows.append(config.max_seq_len)
+    # Tables of some (OPT) have rows beside, for padding.
+    named = [n for n in (getattr(config, "max_position_embeddings", None),) if isinstance(n, int)] if rows else []
+    return min(rows + named, default=None)
+
+
 def of_config(config: ModelConfig) -> tuple[Blueprint, Sizes]:
     """An unknown architecture, read as a usual decoder: attention with GQA, and a gated MLP or experts.
 
@@ -97,10 +114,10 @@ def of_config(config: ModelConfig) -> tuple[Blueprint, Sizes]:
         ValueError: the config lacks what even that needs.
     """
     text = config.text
-    hidden, layers = _need(text, *_HIDDEN), _need(text, *_LAYERS)
+    hidden, layers = _need(text, *HIDDEN), _need(text, *LAYERS)
     vocabulary, inner = _need(text, "vocab_size"), _need(text, "intermediate_size", "ffn_dim", "n_inner", "d_ff")
     heads, head = _heads(text)
-    experts, chosen = _get(text, *_EXPERTS) or 1, _get(text, *_CHOSEN) or 1
+    experts, chosen = _get(text, *EXPERTS) or 1, _get(text, *CHOSEN) or 1
     expert = 3 * hidden * ((experts > 1 and _get(text, "moe_intermediate_size")) or inner)
     shared = expert * (_get(text, "n_shared_experts", "num_shared_experts") or 0)
     attention = 2 * hidden * head * (heads + (_get(text, "num_key_value_heads", "num_kv_heads") or heads))
@@ -157,7 +174,7 @@ def _experts_beside(decoder: Any, path: str) -> int:
 
 def _chosen_share(config: ModelConfig) -> Any:
     """How large a share of so many experts works on one token."""
-    chosen = _get(config.text, *_CHOSEN)
+    chosen = _get(config.text, *CHOSEN)
 
     def share(experts: int) -> float:
         return min(1.0, chosen / experts) if experts and chosen else 1.0
@@ -189,8 +206,8 @@ def _score_width(text: Any) -> int:
 
 def _heads(text: Any) -> tuple[int, int]:
     """Query heads, and the width of each."""
-    heads = _need(text, *_HEADS)
-    return heads, _get(text, "head_dim") or _need(text, *_HIDDEN) // heads
+    heads = _need(text, *HEADS)
+    return heads, _get(text, "head_dim") or _need(text, *HIDDEN) // heads
 
 
 def _elements(head: Any) -> int:

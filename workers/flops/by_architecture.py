@@ -1,17 +1,16 @@
 """The closed form: what each pass multiplies, from the architecture's blueprint alone."""
 
 from workers.flops.blueprint import Blueprint
-from workers.flops.passes import Counter, Pair
+from workers.flops.passes import Counter, Pass
 
 
 def counter(blueprint: Blueprint) -> Counter:
     """A counter of passes by arithmetic: 2 FLOPs per multiply-add, the whole score matrix, not halved for causality."""
 
-    def count(batch: int, tokens: int) -> Pair:
-        return Pair(
-            prefill=batch * forward(blueprint, new=tokens, cached=0),
-            decode=batch * forward(blueprint, new=1, cached=tokens),
-        )
+    def count(batch: int, tokens: int, decodes: int) -> list[Pass]:
+        prefill = forward(blueprint, new=tokens, cached=0)
+        passes = (forward(blueprint, new=1, cached=cached) for cached in range(tokens, tokens + decodes))
+        return [Pass(flops=batch * flops) for flops in (prefill, *passes)]
 
     return count
 

@@ -5,7 +5,7 @@ the next count in that process is double, and everything that runs there stays i
 nothing else is computed, now or later: `workers.flops.__main__` forks for each.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -31,8 +31,10 @@ def count(model: ModelSpec, shapes: Sequence[Shape], load: Mapping[str, Any], *,
     """
     _respell()
     read = config.read(model, load)
-    counter = _counter(Twin(read, masked=masked), {shape.input_tokens for shape in shapes})
-    passes = Passes(counter, shapes, read.bends)
+    twin = Twin(read, masked=masked)
+    passes = Passes(_counter(twin), shapes, read.breakpoints, modules=twin.modules)
+    if passes.doubt:
+        raise ValueError(passes.doubt)
     return [passes.flops(shape) for shape in shapes]
 
 
@@ -91,14 +93,14 @@ def _as_matmul(equation: str, left: Any, right: Any) -> Any:
     return product.reshape([size[label] for label in made]).permute([made.index(label) for label in output])
 
 
-def _counter(twin: Any, prompts: Collection[int]) -> Any:
+def _counter(twin: Any) -> Any:
     """A counter of the twin's passes by calflops: 2 x its MACs, because its own FLOPs have elementwise work in them."""
     import torch
     from calflops import calculate_flops
 
-    from workers.flops.passes import Pair
+    from workers.flops.passes import Pass
 
-    class Pass(torch.nn.Module):  # type: ignore[misc] # torch is not type-checked here
+    class _Step(torch.nn.Module):  # type: ignore[misc] # torch is not type-checked here
         """One pass as a module that takes a tensor, which is all that calflops can hand over."""
 
         def __init__(self, generation: Any) -> None:
@@ -111,17 +113,12 @@ def _counter(twin: Any, prompts: Collection[int]) -> Any:
     def macs(generation: Any) -> float:
         nothing = torch.empty(0, device="meta")
         _, macs, _ = calculate_flops(
-            model=Pass(generation), args=[nothing], print_results=False, output_as_string=False
+            model=_Step(generation), args=[nothing], print_results=False, output_as_string=False
         )
         return float(macs)
 
-    def count(batch: int, tokens: int) -> Pair:
+    def count(batch: int, tokens: int, decodes: int) -> list[Any]:
         generation = twin.prompt(batch, tokens)
-        prefill = None
-        if tokens in prompts:
-            prefill = 2 * macs(generation)
-        else:
-            generation.step()
-        return Pair(prefill=prefill, decode=2 * macs(generation))
+        return [Pass(flops=2 * macs(generation)) for _ in range(1 + decodes)]
 
     return count

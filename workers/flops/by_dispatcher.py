@@ -1,30 +1,20 @@
 """Counting at the dispatcher: every product that reaches torch's operators, however the model's code spells it."""
 
-from collections.abc import Collection
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from workers.flops.passes import Counter, Pair
+from workers.flops.passes import Counter, Pass
 from workers.flops.twin import Generation, Twin
 
 
-def counter(twin: Twin, prompts: Collection[int]) -> Counter:
-    """A counter of the twin's passes, and of the prefills of `prompts` tokens. Nothing of it outlives a pass."""
+def counter(twin: Twin) -> Counter:
+    """A counter of the twin's passes. Nothing of it outlives a generation."""
 
-    def count(batch: int, tokens: int) -> Pair:
+    def count(batch: int, tokens: int, decodes: int) -> list[Pass]:
         generation = twin.prompt(batch, tokens)
-        prefill = None
-        if tokens in prompts:
-            prefill = _pass(generation)
-        else:
-            generation.step()
-        prefill_cache = elements(generation.cache)
-        decode = _pass(generation)
-        return Pair(
-            prefill=prefill, decode=decode, prefill_cache=prefill_cache, decode_cache=elements(generation.cache)
-        )
+        return [Pass(flops=_pass(generation), cache=elements(generation.cache)) for _ in range(1 + decodes)]
 
     return count
 

@@ -1,10 +1,13 @@
 """Reading a model's config: from the hub, a folder, or the sweep itself."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workers.errors import ModelLoadError, one_line
+from workers.flops.plausible import check_fields, check_sizes
 from workers.records import ModelSpec
 
 
@@ -17,29 +20,62 @@ class ModelConfig:
     trust_remote_code: bool = False
     unknown: str | None = None
     """Why transformers cannot build this architecture; null where it can."""
+    cannot_run: str | None = None
+    """Why the worker cannot run this model, whatever is asked of it; null where nothing is known against it."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the figures must know of what was counted."""
 
     @property
     def text(self) -> Any:
         """The part that describes the language model: vision and audio towers have their own."""
-        return self.config.get_text_config(decoder=True)
+        from transformers import PretrainedConfig
 
-    @property
-    def bends(self) -> Iterable[int]:
-        """Numbers of cached tokens around which a decode pass may begin to cost differently: full sliding windows."""
-        for name in ("sliding_window", "attention_chunk_size", "sliding_window_size", "local_attention", "window_size"):
-            window = getattr(self.text, name, None)
-            if isinstance(window, int) and window > 1:
-                yield from (window - 1, window, window + 1)
+        text = self.config.get_text_config(decoder=True)
+        return PretrainedConfig(**text) if isinstance(text, dict) else text  # as of an architecture that nobody knows
+
+    def breakpoints(self, until: int) -> Iterator[int]:
+        """Numbers of cached tokens, up to `until`, at which a decode pass may begin to cost differently.
+
+        Those are all whole numbers in the config, because no list of names is complete: sliding windows, the length
+        that a model was trained at, blocks. Multiples too, of what is repeated as the sequence grows.
+        """
+        top = {name: value for name, value in self.config.to_dict().items() if not isinstance(value, dict)}
+        for name, number in _numbers({**top, "text": self.text.to_dict()}):
+            if 1 < number <= until:
+                repeated = any(word in name for word in _REPEATED) and until // number <= _MOST_REPEATS
+                yield from range(number, until + 1, number) if repeated else (number,)
+
+
+_REPEATED = ("chunk", "window", "block", "compress", "local_attention")
+"""Parts of the names of fields whose multiples matter."""
+
+_MOST_REPEATS = 16
+"""Past so many, repeats are what a probe between breakpoints meets."""
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Every whole number in a config, with the name of its field."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _numbers(part, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _numbers(part, name)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer():
+        yield name, int(value)
 
 
 def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
     """Read the config of `model`, with those of its fields replaced that `load` names.
 
     Raises:
-        ModelLoadError: there is no config to be had: no such folder, a hub that does not answer, no `model_type`.
+        ModelLoadError: there is no config to be had (no such folder, a hub that does not answer, no `model_type`), or
+            it describes no causal language model.
+        EstimateError: the model is too large to be counted.
     """
     import transformers
     from transformers import PretrainedConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     transformers.logging.set_verbosity_error()
     try:
@@ -50,34 +86,111 @@ def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
         raise ModelLoadError(f"model {model.name!r}: its config has no model_type (e.g. llama)")
     # What quantises weights changes no product; some of its libraries are not even there on the machine that costs.
     fields, load = ({k: v for k, v in each.items() if k != "quantization_config"} for each in (fields, load))
-    if unknown := _unknown(model, fields):
-        bent = {name: value for name, value in load.items() if name in fields}
-        return ModelConfig(config=PretrainedConfig(**(fields | bent)), unknown=unknown)
+    check_fields(model.name, {**fields, **load})
+    remarks = tuple(_not_taken({**_own_generation(model), **fields}))
+    if model.trust_remote_code and "auto_map" in fields:
+        return _checked(model, ModelConfig(config=_trusted(model, load), trust_remote_code=True, remarks=remarks))
+    kind = fields["model_type"]
+    if kind in _causal():
+        return _checked(model, ModelConfig(config=_known(model, fields, load), remarks=remarks))
+    if kind in CONFIG_MAPPING_NAMES:
+        return _checked(model, _language_model_of(model, fields, load, remarks))
+    own_code = ", and the code that comes with it is not trusted" if "auto_map" in fields else ""
+    unknown = f"transformers {transformers.__version__} has no causal language model of type {kind!r}{own_code}"
+    bent = {name: value for name, value in load.items() if name in fields}
+    return _checked(model, ModelConfig(config=PretrainedConfig(**(fields | bent)), unknown=unknown, remarks=remarks))
+
+
+def _checked(model: ModelSpec, read: ModelConfig) -> ModelConfig:
+    check_sizes(model.name, read.text)
+    return read
+
+
+def _causal() -> Collection[str]:
+    """Types of model that transformers has a causal language model for."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    names: Collection[str] = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return names
+
+
+def _language_model_of(
+    model: ModelSpec, fields: Mapping[str, Any], load: Mapping[str, Any], remarks: tuple[str, ...]
+) -> ModelConfig:
+    """The causal language model within an architecture that is none, as images' and audio's have.
+
+    Raises:
+        ModelLoadError: there is none within.
+    """
+    kind = fields["model_type"]
     try:
-        return ModelConfig(config=_known(model, fields, load), trust_remote_code=model.trust_remote_code)
+        whole = _known(model, fields, load)
+    except ModelLoadError:
+        whole = None  # made of two configs that have no defaults
+    both = kind.endswith("encoder-decoder") or getattr(whole, "is_encoder_decoder", False)
+    text = whole and whole.get_text_config(decoder=True)
+    if both or text is None or text.model_type not in _causal():
+        what = "is an encoder-decoder" if both else "is no causal language model"
+        raise ModelLoadError(f"model {model.name!r}: {kind!r} {what}; only causal language models are measured")
+    return ModelConfig(
+        config=text,
+        cannot_run=f"{kind!r} is no causal language model; the one in its text_config, {text.model_type!r}, is",
+        remarks=(f"counted is the language model in its text_config ({text.model_type}) alone", *remarks),
+    )
+
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "guidance_scale": (None, 1),
+    "cache_implementation": (None, "dynamic"),
+    "prompt_lookup_num_tokens": (None,),
+    "prefill_chunk_size": (None,),
+    "num_beams": (None, 1),
+    "num_return_sequences": (None, 1),
+    "penalty_alpha": (None, 0),
+    "dola_layers": (None,),
+    "assistant_early_exit": (None,),
+    "use_cache": (None, True),
+}
+"""Options of generating that change what is computed, each with the values that do not."""
+
+
+def _not_taken(own: Mapping[str, Any]) -> Iterator[str]:
+    """Options that a model brings along, and that the worker's own call of `generate` replaces by the defaults."""
+    for name, neutral in _NEUTRAL.items():
+        if name in own and own[name] not in neutral:
+            yield f"the model's own {name}: {own[name]} has no effect: runs take such options from the sweep alone"
+
+
+def _own_generation(model: ModelSpec) -> dict[str, Any]:
+    """The generation config that comes with a model; empty where there is none."""
+    from transformers.utils import cached_file
+
+    if model.source is None:
+        return {}
+    try:
+        file = cached_file(model.source, "generation_config.json", revision=model.revision)
+        fields = json.loads(Path(str(file)).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no such file, most often; nothing depends on it but a remark
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _trusted(model: ModelSpec, load: Mapping[str, Any]) -> Any:
+    """The config object of an architecture that comes with its own code."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(model.source, revision=model.revision, trust_remote_code=True, **load)
     except Exception as error:
         raise ModelLoadError(f"model {model.name!r}: its config does not fit: {one_line(error)}") from error
 
 
-def _unknown(model: ModelSpec, fields: Mapping[str, Any]) -> str | None:
-    """Why transformers cannot build the architecture; null where it can, if need be by the model's own trusted code."""
-    import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if model.trust_remote_code and "auto_map" in fields:
-        return None
-    kind = fields["model_type"]
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return None
-    own_code = ", and the code that comes with it is not trusted" if "auto_map" in fields else ""
-    return f"transformers {transformers.__version__} has no causal language model of type {kind!r}{own_code}"
-
-
 def _known(model: ModelSpec, fields: Mapping[str, Any], load: Mapping[str, Any]) -> Any:
-    """The config object of an architecture that can be built, bent as `from_pretrained` does."""
+    """The config object of an architecture that transformers has, bent as `from_pretrained` does."""
     from transformers import AutoConfig
 
-    if model.trust_remote_code and "auto_map" in fields:
-        return AutoConfig.from_pretrained(model.source, revision=model.revision, trust_remote_code=True, **load)
-    family = type(AutoConfig.for_model(fields["model_type"]))
-    return family.from_dict({name: value for name, value in fields.items() if name != "model_type"}, **load)
+    try:
+        family = type(AutoConfig.for_model(fields["model_type"]))
+        return family.from_dict({name: value for name, value in fields.items() if name != "model_type"}, **load)
+    except Exception as error:
+        raise ModelLoadError(f"model {model.name!r}: its config does not fit: {one_line(error)}") from error

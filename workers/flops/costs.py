@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from workers.errors import ModelLoadError, one_line
 from workers.flops import blueprint, by_architecture, by_dispatcher, config, memory
 from workers.flops.passes import Passes
+from workers.flops.plausible import check_shape, past_positions
 from workers.flops.twin import Twin
 from workers.flops.verdict import verdict
 from workers.records import FlopsEstimates, InferenceCost, ModelSpec, Shape
@@ -38,8 +39,11 @@ def estimate(
         calflops: waits for what calflops has counted elsewhere; asked last, so that it counts beside everything here.
 
     Raises:
-        ModelLoadError: the config cannot be read, or does not say how large the model is.
+        ModelLoadError: the config cannot be read, describes no model, or does not say how large it is.
+        EstimateError: model or shape are too large to be counted.
     """
+    for shape in shapes:
+        check_shape(shape)
     drawing = _draw(model, config.read(model, load))
     dispatched, no_dispatcher = _attempt(lambda: _dispatch(drawing, shapes))
     closed, no_closed = _attempt(lambda: _closed_form(drawing, shapes))
@@ -72,10 +76,12 @@ class _Drawing:
     no_twin: str | None = None
     products: blueprint.Blueprint | None = None
     no_products: str | None = None
+    positions: int | None = None
+    """Positions that the model has a table of; null where it computes them."""
 
 
 def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
-    twin, no_twin = (None, read.unknown) if read.unknown else _attempt(lambda: Twin(read))
+    twin, no_twin = (None, read.unknown) if read.unknown else _attempt(lambda: _built(model, read))
     if twin is None:
         try:
             products, sizes = blueprint.of_config(read)
@@ -87,7 +93,24 @@ def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
     drawn, no_products = _attempt(lambda: blueprint.of_twin(read, twin.model))
     named, _ = _attempt(lambda: blueprint.sizes_of_twin(read, twin.model))
     sizes = named or blueprint.Sizes.all_alike(sum(weight.numel() for weight in twin.model.parameters()))
-    return _Drawing(read=read, sizes=sizes, twin=twin, products=drawn, no_products=no_products)
+    return _Drawing(
+        read=read,
+        sizes=sizes,
+        twin=twin,
+        products=drawn,
+        no_products=no_products,
+        positions=blueprint.positions(twin.model),
+    )
+
+
+def _built(model: ModelSpec, read: config.ModelConfig) -> Twin:
+    """The twin; what fails for another reason than meta tensors fails in a real run, too."""
+    try:
+        return Twin(read)
+    except (RuntimeError, NotImplementedError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelLoadError(f"model {model.name!r}: its config does not fit: {one_line(error)}") from error
 
 
 def _dispatch(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
@@ -102,8 +125,7 @@ def _dispatch(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
 
 
 def _counted(twin: Twin, drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
-    count = by_dispatcher.counter(twin, {shape.input_tokens for shape in shapes})
-    passes = Passes(count, shapes, drawing.read.bends)
+    passes = Passes(by_dispatcher.counter(twin), shapes, drawing.read.breakpoints, modules=twin.modules)
     for shape in shapes:
         passes.flops(shape)
     return passes
@@ -112,14 +134,16 @@ def _counted(twin: Twin, drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
 def _closed_form(drawing: _Drawing, shapes: Sequence[Shape]) -> Passes:
     if drawing.products is None:
         raise ValueError(drawing.no_products)
-    return Passes(by_architecture.counter(drawing.products), shapes, drawing.read.bends)
+    layers = len(drawing.products.scores)
+    return Passes(by_architecture.counter(drawing.products), shapes, drawing.read.breakpoints, modules=1 + layers)
 
 
 def _cost(drawing: _Drawing, shape: Shape, dispatched: Passes | None, estimates: FlopsEstimates) -> InferenceCost:
     sizes, compute = drawing.sizes, memory.compute_dtype(shape.precision)
+    doubt = dispatched.doubt if dispatched else None
     cached, reason = _attempt(lambda: _cache_mb(dispatched, drawing, shape))
     return InferenceCost(
-        flops=verdict(estimates, precision=compute, doubt=_doubt(drawing, dispatched)),
+        flops=verdict(estimates, precision=compute, doubt=doubt, remarks=drawing.read.remarks),
         estimates=estimates,
         parameters=sizes.parameters,
         active_parameters=sizes.active,
@@ -128,16 +152,9 @@ def _cost(drawing: _Drawing, shape: Shape, dispatched: Passes | None, estimates:
         kv_cache_reason=reason,
         decode_weight_read_mb=memory.weight_bytes(sizes.read, sizes.read_quantised, shape.precision) / _MB,
         decode_cache_read_mb=cached[1] if cached else None,
+        cannot_run=drawing.read.cannot_run
+        or past_positions(drawing.positions, input_tokens=shape.input_tokens, output_tokens=shape.output_tokens),
     )
-
-
-def _doubt(drawing: _Drawing, dispatched: Passes | None) -> str | None:
-    """Why the dispatcher's count is not to be relied on; None where it is."""
-    if dispatched is not None and not dispatched.exact:
-        return "its decode passes cost too unevenly to be summed from a few of them"
-    if getattr(drawing.read.text, "use_cache", True) is False:
-        return "its config has use_cache: false, with which `generate` makes no cached passes unless told to"
-    return None
 
 
 def _cache_mb(dispatched: Passes | None, drawing: _Drawing, shape: Shape) -> tuple[float, float | None]:
@@ -160,5 +177,7 @@ def _attempt(make: Callable[[], _T]) -> tuple[_T | None, str | None]:
         return make(), None
     except ValueError as error:  # ours say all there is to say
         return None, " ".join(str(error).split())
+    except ModelLoadError:
+        raise
     except Exception as error:
         return None, one_line(error)

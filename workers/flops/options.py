@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+_OTHER_MODES = ("prompt_lookup_num_tokens", "assistant_early_exit", "penalty_alpha", "dola_layers")
+"""Options that make passes which depend on what is generated."""
+
 _GROWING_CACHES = (None, "dynamic", "dynamic_full", "offloaded", "quantized")
 """Caches that hold what was computed and no more. Over a fixed one, attention is computed in full length."""
 
@@ -22,4 +25,8 @@ def uncounted(generate: Mapping[str, Any], *, input_tokens: int) -> str | None:
         return f"generate.prefill_chunk_size: {chunk} computes the prompt in pieces"
     if generate.get("guidance_scale") not in (None, 1, 1.0):
         return "generate.guidance_scale makes a second pass for every token"
+    if generate.get("use_cache") is False:
+        return "generate.use_cache: false computes the whole sequence again for every token"
+    if other := next((name for name in _OTHER_MODES if generate.get(name)), None):
+        return f"how many passes generate.{other} makes depends on what is generated"
     return None

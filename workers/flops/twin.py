@@ -36,6 +36,9 @@ class Twin:
             )
         # `to`, because a tensor made by torch.FloatTensor is on the CPU whatever the context says.
         self.model, self.masked = model.to("meta").eval(), masked
+        _take_fixed_frequencies(self.model)
+        self.modules = sum(1 for _ in self.model.get_decoder().modules())
+        """Modules that a pass runs through: what it takes to count one."""
         self._accepted = inspect.signature(model.forward).parameters
 
     def prompt(self, batch: int, tokens: int) -> "Generation":
@@ -54,6 +57,19 @@ class Twin:
             GenerationConfig(), arguments, GenerationMode.GREEDY_SEARCH, batch, tokens
         )
         return Generation(self.model, ids, arguments)
+
+
+def _take_fixed_frequencies(model: Any) -> None:
+    """Rotary embeddings that ask how long the sequence is, which meta tensors cannot answer, take fixed frequencies.
+
+    The products are the same: only the frequencies' values differ.
+    """
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", None)
+        if isinstance(kinds, str) and "dynamic" in kinds:
+            module.rope_type = "default"
+        elif isinstance(kinds, dict):
+            module.rope_type = {layer: "default" if "dynamic" in kind else kind for layer, kind in kinds.items()}
 
 
 class Generation:

@@ -7,19 +7,24 @@
 `medium` promises 5 % and is given at 1 %: the dispatcher counted a twin, and a real run may differ from it.
 """
 
+from collections.abc import Sequence
+
 from workers.records import FlopsEstimates, FlopsResult
 
 AGREES = 0.01
 """Relative difference up to which an independent count bears an estimate out."""
 
 
-def verdict(estimates: FlopsEstimates, *, precision: str, doubt: str | None = None) -> FlopsResult:
+def verdict(
+    estimates: FlopsEstimates, *, precision: str, doubt: str | None = None, remarks: Sequence[str] = ()
+) -> FlopsResult:
     """The figure to take from `estimates`, with its confidence and a sentence that says what was compared.
 
     Args:
         estimates: every estimator's figure; `parameter_estimate` is there.
         precision: the type that the products are computed in.
         doubt: why the dispatcher's count is not to be relied on, where it is not.
+        remarks: what else a reader must know; they end the notes.
     """
     assert estimates.parameter_estimate is not None
     counted = None if doubt else estimates.dispatcher
@@ -30,6 +35,7 @@ def verdict(estimates: FlopsEstimates, *, precision: str, doubt: str | None = No
         if value is not None and counted and abs(value / counted - 1) <= AGREES:
             off = _percent(value, counted)
             notes = f"{_NAMES[method]} and the dispatcher's count of a meta-device twin differ by {off}"
+            notes = "; ".join((notes, *remarks))
             return FlopsResult.model_validate(
                 {"value": value, "method": method, "confidence": confidence, "precision": precision, "notes": notes}
             )
@@ -38,7 +44,7 @@ def verdict(estimates: FlopsEstimates, *, precision: str, doubt: str | None = No
         method="parameter_estimate",
         confidence="low",
         precision=precision,
-        notes=f"2 x active parameters x tokens, because {doubt or _why_not(estimates)}",
+        notes="; ".join((f"2 x active parameters x tokens, because {doubt or _why_not(estimates)}", *remarks)),
     )
 
 

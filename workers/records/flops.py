@@ -84,6 +84,8 @@ class InferenceCost(Record):
     """Weights that one decode pass must read: its products', of experts one token's. Unit: MB (10^6 bytes)."""
     decode_cache_read_mb: NonNegativeFloat | None = None
     """KV cache (or recurrent state) that one decode pass must read, mean over the passes. Unit: MB (10^6 bytes)."""
+    cannot_run: str | None = None
+    """Why no run of this can succeed; null where nothing is known against it."""
 
 
 class ComputeMetrics(Record):

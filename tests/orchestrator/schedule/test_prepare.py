@@ -221,6 +221,32 @@ def test_beams_are_counted_and_what_is_not_counted_lowers_the_confidence() -> No
     assert "guidance_scale" in (guided.notes or "")
 
 
+def test_a_run_that_cannot_succeed_is_skipped_before_a_process_is_started_or_weights_are_fetched() -> None:
+    def counts(_: ModelSpec, __: dict[str, Any], shapes: Sequence[Shape]) -> Prepared:
+        return Prepared(costs=tuple(map(cost, shapes)))
+
+    def cost(shape: Shape) -> InferenceCost:
+        low = FlopsResult(value=5, method="parameter_estimate", confidence="low", precision="bf16")
+        past = f"no position {shape.input_tokens}" if shape.input_tokens > 1000 else None
+        estimates = FlopsEstimates(parameter_estimate=5)
+        return InferenceCost(
+            flops=low, estimates=estimates, parameters=1, active_parameters=1, weight_memory_mb=1, cannot_run=past
+        )
+
+    short, long = (ModelSpec(name=name, source=f"org/{name}") for name in ("short", "long"))
+    cells = [Cell(model=model, precision="bf16", input_tokens=tokens) for model, tokens in
+             ((short, 100), (short, 2000), (long, 2000))]  # fmt: skip
+    runs = [Run(cell=cell, repeat=0) for cell in cells]
+    cluster = Cluster(device="cuda", units_per_process=1, exclusive_node=False, strategy="STRICT_PACK")
+    preparation, backlog = Preparation(runs, cluster, estimate=counts), Backlog(runs, keep_order=False)
+    concurrent.futures.wait(preparation.counts)
+    skipped = dict(preparation.settle_counts(preparation.counted, backlog))
+    assert [run.key for run in skipped] == [run.key for run in runs[1:]]
+    assert {(failure.status, failure.error_message) for failure in skipped.values()} == {("skipped", "no position 2000")}
+    assert list(backlog.remaining()) == [runs[0]]
+    assert preparation.at_hand(runs[2], [])  # nothing is fetched for it
+
+
 def breaks(*_: Any) -> Prepared:
     raise RuntimeError("counting broke")
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from typing import Any
 
 import torch
 from tiny import tiny
@@ -9,6 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from workers.flops import EstimatorProcess
+from workers.model.generate import Generator
+from workers.model.load import LoadedModel, _make_ready
+from workers.prompts import Prompts
 from workers.records import InferenceCost, ModelSpec, Shape
 
 SHAPE = Shape(batch_size=2, input_tokens=12, output_tokens=5, precision="fp32")
@@ -25,20 +29,20 @@ def model(config: PretrainedConfig, *, attention: str | None = "eager") -> torch
     )
 
 
-def prompts(shape: Shape) -> dict[str, torch.Tensor]:
+def prompts(shape: Shape) -> Prompts:
+    """Prompts of that shape; their tokens' values do not matter."""
     ids = torch.randint(1, 90, (shape.batch_size, shape.input_tokens))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return Prompts(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
-def executed(config: PretrainedConfig, shape: Shape = SHAPE) -> int:
-    """FLOPs of a real `generate`, at the dispatcher."""
+def executed(config: PretrainedConfig, shape: Shape = SHAPE, **options: Any) -> int:
+    """FLOPs of a real generation, made the way that the worker makes it, at the dispatcher."""
     real = model(config)
-    real.generation_config.eos_token_id = None
-    with FlopCounterMode(display=False) as mode:
-        made = real.generate(
-            **prompts(shape), max_new_tokens=shape.output_tokens, do_sample=False, num_beams=1, pad_token_id=0
-        )
-    assert made.shape == (shape.batch_size, shape.input_tokens + shape.output_tokens)
+    _make_ready(real)
+    loaded = LoadedModel(model=real, spec=spec(config), device=torch.device("cpu"), load_s=0.0)
+    generator = Generator(loaded, prompts(shape), output_tokens=shape.output_tokens, options=options)
+    with FlopCounterMode(display=False) as mode, torch.no_grad():
+        generator.once()
     return int(mode.get_total_flops())
 
 

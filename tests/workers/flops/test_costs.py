@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from reality import estimator
 
@@ -59,7 +61,9 @@ def test_all_shapes_of_a_model_share_few_counted_passes():
         for p in (16, 256)
         for g in (1, 32, 500)
     ]
-    spec = ModelSpec(name="m", config={**SMALL, "sliding_window": 100, "model_type": "mistral"})
+    spec = ModelSpec(
+        name="m", config={**SMALL, "sliding_window": 100, "model_type": "mistral", "num_key_value_heads": 2}
+    )
     together = estimator().estimate(spec, shapes)
     for i in (8, 14):
         alone = estimator().estimate(spec, [shapes[i]])[0]
@@ -93,11 +97,31 @@ def test_an_unknown_architecture_is_low_and_says_why():
     assert made.parameters == cost({**SMALL, "tie_word_embeddings": True}).parameters - 5 * 64  # but for the norms
 
 
-def test_a_config_that_turns_the_cache_off_is_not_trusted():
-    made = cost({**SMALL, "use_cache": False})
-    assert made.flops.confidence == "low"
-    assert "use_cache" in made.flops.notes
-    assert cost({**SMALL, "use_cache": False}, load={"use_cache": True}).flops.confidence == "high"
+OWN = {
+    "use_cache": False,
+    "guidance_scale": 1.5,
+    "cache_implementation": "static",
+    "prompt_lookup_num_tokens": 3,
+    "prefill_chunk_size": 4,
+}
+
+
+def test_options_of_generating_that_a_config_brings_along_change_nothing_and_are_noted():
+    made = cost({**SMALL, **OWN})
+    assert made.flops.value == cost(SMALL).flops.value
+    assert made.flops.confidence == "high"
+    for name, value in OWN.items():
+        assert f"the model's own {name}: {value} has no effect" in made.flops.notes
+
+
+def test_so_are_those_of_a_generation_config_in_the_models_folder(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    (tmp_path / "generation_config.json").write_text(json.dumps({"num_beams": 4, "temperature": 0.7}))
+    spec = ModelSpec(name="m", source=str(tmp_path))
+    made = estimator().estimate(spec, [Shape(batch_size=1, input_tokens=16, output_tokens=4)])[0]
+    assert (made.flops.value, made.flops.confidence) == (cost(SMALL).flops.value, "high")
+    assert "own num_beams: 4 has no effect" in made.flops.notes
+    assert "temperature" not in made.flops.notes
 
 
 def test_an_option_of_loading_that_names_a_field_bends_the_config_even_where_it_is_not_written():
@@ -113,11 +137,26 @@ def test_an_option_of_loading_that_names_a_field_bends_the_config_even_where_it_
         (ModelSpec(name="m", config={"hidden_size": 8}), "model_type"),
         (ModelSpec(name="m", config={**SMALL, "hidden_size": "wide"}), "does not fit"),
         (ModelSpec(name="m", config={"model_type": "never_heard_of"}), "hidden_size"),
+        (ModelSpec(name="m", config={"model_type": "t5"}), "'t5' is an encoder-decoder"),
+        (ModelSpec(name="m", config={"model_type": "clip"}), "'clip' is no causal language model"),
     ],
 )
 def test_a_config_that_cannot_be_read_is_one_clear_error(spec, words):
     with pytest.raises(ModelLoadError, match=words):
         estimator().estimate(spec, [Shape(batch_size=1, input_tokens=4, output_tokens=1)])
+
+
+@pytest.mark.parametrize("kind", ["mistral3", "llava"])
+def test_of_a_model_of_images_the_language_model_is_counted_which_the_worker_cannot_run(kind):
+    made = cost({"model_type": kind, "text_config": SMALL})
+    assert (made.flops.value, made.flops.confidence) == (cost(SMALL).flops.value, "high")
+    assert "text_config (llama) alone" in made.flops.notes
+    assert f"{kind!r} is no causal language model" in made.cannot_run
+
+
+def test_an_unknown_architecture_may_have_a_text_config_too():
+    made = cost({"model_type": "never_heard_of", "text_config": {**SMALL, "model_type": "nor_of_this"}})
+    assert (made.flops.confidence, made.parameters) == ("low", cost({**SMALL, "model_type": "nor_of_this"}).parameters)
 
 
 def test_a_model_that_keeps_nothing_between_passes_has_no_cache_and_says_so():

@@ -1,20 +1,10 @@
 """What options of `generate` do to the FLOPs, against real runs."""
 
 import pytest
-import torch
-from reality import SHAPE, estimator, model, prompts, spec
+from reality import SHAPE, estimator, executed, spec
 from tiny import tiny
-from torch.utils.flop_counter import FlopCounterMode
 
 from workers.flops.options import sequences, uncounted
-
-
-def executed(**options):
-    real = model(tiny("llama"))
-    real.generation_config.eos_token_id = None
-    with FlopCounterMode(display=False) as mode, torch.no_grad():
-        real.generate(**prompts(SHAPE), max_new_tokens=SHAPE.output_tokens, pad_token_id=0, **options)
-    return mode.get_total_flops()
 
 
 @pytest.mark.parametrize(
@@ -31,7 +21,7 @@ def test_sequences_of_one_prompt_are_counted_as_so_many_prompts(options):
     shape = SHAPE.model_copy(update={"batch_size": SHAPE.batch_size * sequences(options)})
     cost = estimator().estimate(spec(tiny("llama")), [shape])[0]
     assert cost.flops.confidence == "high"
-    assert cost.flops.value == pytest.approx(executed(**options), rel=0.01)
+    assert cost.flops.value == pytest.approx(executed(tiny("llama"), **options), rel=0.01)
     assert uncounted(options, input_tokens=SHAPE.input_tokens) is None
 
 
@@ -41,10 +31,11 @@ def test_sequences_of_one_prompt_are_counted_as_so_many_prompts(options):
         ({"guidance_scale": 1.5}, "second pass"),
         ({"cache_implementation": "static"}, "full length"),
         ({"prefill_chunk_size": 4}, "in pieces"),
+        ({"use_cache": False}, "whole sequence again"),
     ],
 )
 def test_what_is_computed_but_not_counted_is_said(options, words):
-    assert executed(**options) != executed()
+    assert executed(tiny("llama"), **options) != executed(tiny("llama"))
     assert words in uncounted(options, input_tokens=SHAPE.input_tokens)
 
 
@@ -53,3 +44,8 @@ def test_what_is_computed_but_not_counted_is_said(options, words):
 )
 def test_options_without_effect_leave_no_doubt(options):
     assert uncounted(options, input_tokens=12) is None
+
+
+@pytest.mark.parametrize("options", [{"prompt_lookup_num_tokens": 2}, {"penalty_alpha": 0.6, "top_k": 4}])
+def test_what_makes_as_many_passes_as_it_pleases_is_said(options):
+    assert "depends on what is generated" in uncounted(options, input_tokens=12)

@@ -2,49 +2,121 @@
 
 import pytest
 
-from workers.flops.passes import PROBES, Pair, Passes
+from workers.flops.passes import AT_ONCE, IN_DOUBT, PROBES, Pass, Passes
 from workers.records import Shape
 
+LONG = Shape(batch_size=3, input_tokens=10, output_tokens=2000)
+CHEAP, COSTLY, TOO_COSTLY = (effort // LONG.output_tokens for effort in (AT_ONCE, IN_DOUBT, 10 * IN_DOUBT))
+"""Modules that a pass runs through, so that all passes of LONG are counted at once, only in doubt, or never."""
 
-def passes(decode, *, prefill=lambda n: n * n, shapes, bends=()):
+
+def passes(decode, *, modules, shapes=(LONG,), breakpoints=()):
+    """`decode(cached, made)` is the cost of a pass over `cached` tokens after `made` others."""
     asked = []
 
-    def count(batch, tokens):
-        asked.append((batch, tokens))
-        return Pair(prefill=batch * prefill(tokens), decode=batch * decode(tokens))
+    def count(batch, tokens, decodes):
+        asked.extend((batch, tokens + made) for made in range(decodes))
+        costs = [tokens * tokens, *(decode(tokens + made, made) for made in range(decodes))]
+        return [Pass(flops=batch * cost, cache=batch * tokens + made) for made, cost in enumerate(costs)]
 
-    return Passes(count, shapes, bends), asked
+    return Passes(count, shapes, lambda until: (n for n in breakpoints if n <= until), modules=modules), asked
 
 
-@pytest.mark.parametrize(
-    "decode", [lambda n: 7 + 3 * n, lambda n: 5 + min(n, 40), lambda n: n + min(n, 33) + min(n, 90)]
-)
-def test_a_sum_is_exact_with_windows_inside_it_that_nobody_announced(decode):
-    shape = Shape(batch_size=3, input_tokens=10, output_tokens=200)
-    made, asked = passes(decode, shapes=[shape])
-    assert made.flops(shape) == pytest.approx(3 * (100 + sum(decode(n) for n in range(10, 209))), rel=1e-12)
-    assert made.exact
+def every(decode, shape=LONG):
+    first = shape.input_tokens
+    return shape.batch_size * (first**2 + sum(decode(first + made, made) for made in range(shape.output_tokens - 1)))
+
+
+STRAIGHT = [
+    lambda n, _: 700 + 3 * n,
+    lambda n, _: 500 + min(n, 40),
+    lambda n, _: n + min(n, 33) + min(n, 900),
+]
+
+
+def jumps(n, _):
+    return n * 7919 % 1000
+
+
+def spike(n, _):
+    return 1000 + n + (500_000 if n == 777 else 0)
+
+
+def remembers(_, made):
+    return 1000 + 10 * made
+
+
+@pytest.mark.parametrize("decode", [*STRAIGHT, jumps, spike, remembers])
+@pytest.mark.parametrize("shape", [LONG, LONG.model_copy(update={"output_tokens": 1})])
+def test_where_passes_are_cheap_every_one_is_counted_after_those_before_it(decode, shape):
+    made, asked = passes(decode, modules=CHEAP, shapes=[shape])
+    assert made.flops(shape) == every(decode, shape)
+    assert made.doubt is None
+    assert max(n for _, n in [(0, 0), *asked]) < shape.input_tokens + shape.output_tokens
+
+
+@pytest.mark.parametrize("decode", STRAIGHT)
+@pytest.mark.parametrize("modules", [COSTLY, TOO_COSTLY])
+def test_straight_pieces_take_few_passes_with_bends_that_nobody_announced(decode, modules):
+    made, asked = passes(decode, modules=modules)
+    assert made.flops(LONG) == pytest.approx(every(decode), rel=1e-3)
+    assert made.doubt is None
     assert len(set(asked)) < 60
 
 
-def test_a_straight_line_takes_three_passes_however_long():
+def test_no_pass_is_counted_twice_and_one_batch_size_does_where_cost_goes_with_it():
+    shapes = [LONG.model_copy(update={"batch_size": batch}) for batch in (1, 4, 16)]
+    made, asked = passes(STRAIGHT[0], modules=TOO_COSTLY, shapes=shapes, breakpoints=[777])
+    assert made.flops(shapes[2]) == pytest.approx(every(STRAIGHT[0], shapes[2]), rel=1e-12)
+    assert {batch for batch, n in asked if n > LONG.input_tokens} == {1}
+    assert len(asked) < 25
+
+
+def test_a_straight_line_takes_a_handful_of_passes_however_long():
     shape = Shape(batch_size=1, input_tokens=10, output_tokens=100_000)
-    made, asked = passes(lambda n: 7 + 3 * n, shapes=[shape])
-    made.flops(shape)
-    assert len(set(asked)) == 3
+    made, asked = passes(STRAIGHT[0], modules=1, shapes=[shape])
+    assert made.flops(shape) == pytest.approx(every(STRAIGHT[0], shape), rel=1e-12)
+    assert len(set(asked)) < 10
 
 
-def test_a_cost_that_jumps_about_is_summed_with_a_warning_not_with_endless_passes():
-    shape = Shape(batch_size=1, input_tokens=1, output_tokens=100_000)
-    made, asked = passes(lambda n: n * 7919 % 1000, shapes=[shape])
-    made.flops(shape)
-    assert not made.exact
+@pytest.mark.parametrize("breakpoint_", [775, 776, 777, 778, 779])
+def test_a_lone_costly_pass_near_a_breakpoint_is_found(breakpoint_):
+    made, asked = passes(spike, modules=TOO_COSTLY, breakpoints=[breakpoint_])
+    assert made.flops(LONG) == pytest.approx(every(spike), rel=1e-12)
+    assert made.doubt is None
+    assert len(set(asked)) < 60
+
+
+@pytest.mark.parametrize("decode", [jumps, remembers, lambda n, made: 1000 + n + 100 * (n > 900) * (made > 1)])
+def test_where_few_passes_do_not_hold_every_one_is_counted_or_the_sum_is_doubted(decode):
+    within, _ = passes(decode, modules=COSTLY, breakpoints=[900])
+    assert (within.flops(LONG), within.doubt) == (every(decode), None)
+    beyond, asked = passes(decode, modules=TOO_COSTLY, breakpoints=[900])
+    assert beyond.doubt
     assert len(set(asked)) < 10 * PROBES
+
+
+def test_what_depends_on_the_passes_before_is_seen_by_the_first_few():
+    made, _ = passes(remembers, modules=TOO_COSTLY)
+    assert "depend on the passes before them" in made.doubt
+
+
+def test_a_cache_that_grows_unevenly_casts_no_doubt_on_flops():
+    def count(batch, tokens, decodes):
+        return [Pass(flops=batch, cache=(tokens + made) * 7919 % 1000) for made in range(decodes + 1)]
+
+    made = Passes(count, [LONG], modules=TOO_COSTLY)
+    made.mean_cache(LONG)
+    assert made.doubt is None
 
 
 def test_what_does_not_grow_with_the_batch_is_not_multiplied_by_it():
     shapes = [Shape(batch_size=b, input_tokens=8, output_tokens=5) for b in (1, 4, 16)]
-    made = Passes(lambda b, n: Pair(prefill=100 + b * n, decode=10 + b * n), shapes)
+
+    def count(batch, tokens, decodes):
+        return [Pass(flops=100 + batch * tokens), *(Pass(flops=10 + batch * (tokens + n)) for n in range(decodes))]
+
+    made = Passes(count, shapes)
     for shape in shapes:
         b = shape.batch_size
         assert made.flops(shape) == 100 + b * 8 + sum(10 + b * n for n in range(8, 12))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from workers.errors import EstimateError, ModelLoadError
-from workers.flops import EstimatorProcess
+from workers.flops import EstimatorProcess, fork
 from workers.records import ModelSpec, Shape
 
 SMALL = {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 99}
@@ -83,10 +83,27 @@ def test_a_process_that_ended_is_one_clear_error():
         made.estimate(spec(), [SHAPE])
 
 
+def have_ended(pids):
+    """Wait until all of them are gone or zombies; the test's own time-out bounds it."""
+    while any("\nState:\tZ" not in _read(status_of(pid)) for pid in pids if status_of(pid).exists()):
+        time.sleep(0.01)
+    return True
+
+
+def _read(status):
+    try:
+        return status.read_text()
+    except OSError:
+        return "\nState:\tZ"
+
+
+SLOW = [Shape(batch_size=1, input_tokens=4, output_tokens=900)]
+
+
 def test_leaving_ends_its_forks_too():
     def ask():
         with pytest.raises(EstimateError):
-            made.estimate(spec(n_layer=40), [SHAPE.model_copy(update={"output_tokens": 900})])
+            made.estimate(spec(n_layer=40), SLOW)
 
     with EstimatorProcess() as made:
         asking = threading.Thread(target=ask)
@@ -94,5 +111,41 @@ def test_leaving_ends_its_forks_too():
         while not (forks := children(made.pid)):
             time.sleep(0.01)
     asking.join(timeout=240)
-    while any("\nState:\tZ" not in status.read_text() for fork in forks if (status := status_of(fork)).exists()):
+    assert have_ended(forks)
+
+
+def test_whoever_asks_takes_the_process_and_all_its_forks_along_when_it_is_killed():
+    script = f"""
+from workers.flops import EstimatorProcess, Shape
+from workers.records import ModelSpec
+process = EstimatorProcess()
+print(process.pid, flush=True)
+process.estimate(ModelSpec(name="m", config={SMALL | {"n_layer": 40}}), [Shape.model_validate({SLOW[0].model_dump()})])
+"""
+    asking = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    counting = int(asking.stdout.readline())
+    while not (forks := children(counting)) or not (theirs := [pid for fork in forks for pid in children(fork)]):
         time.sleep(0.01)
+    asking.kill()
+    asking.wait()
+    assert have_ended([counting, *forks, *theirs])
+
+
+def test_a_fork_takes_its_own_along_when_it_is_killed(process):
+    def ask():
+        with pytest.raises(EstimateError, match="status -9"):
+            process.estimate(spec(n_layer=40), SLOW)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while not (forks := children(process.pid)) or not (theirs := children(forks[0])):
+        time.sleep(0.01)
+    os.kill(forks[0], signal.SIGKILL)
+    asking.join(timeout=240)
+    assert have_ended(theirs)
+
+
+def test_a_count_that_wants_too_much_memory_is_an_error_not_a_machine_without(monkeypatch):
+    monkeypatch.setattr(fork, "MEMORY_BYTES", 64 << 20)
+    assert fork.fork(lambda: len(bytearray(16 << 20)), 60).receive() == (16 << 20, None)
+    assert fork.fork(lambda: len(bytearray(256 << 20)), 60).receive() == (None, "ended with status 1")

@@ -1,0 +1,93 @@
+"""Models whose passes depend on those before them, or on a length, against real runs."""
+
+import pytest
+from reality import estimator, executed, keeps_its_promise, spec
+from tiny import tiny
+
+from workers.flops import by_dispatcher, config, passes
+from workers.flops.twin import Twin
+from workers.records import Shape
+
+SWITCH = {"original_max_position_embeddings": 24}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+ACROSS = Shape(batch_size=2, input_tokens=20, output_tokens=12, precision="fp32")
+
+CASES = {
+    "Phi-3 computes its prompt again": ("phi3", SWITCH),
+    "as with two sets of frequencies": ("phi3", {**SWITCH, "rope_parameters": {**LONGROPE, **SWITCH}}),
+    "Phi-4 forgets its prompt at each pass": ("phi4_multimodal", SWITCH),
+    "XLNet keeps the first of what it computed": ("xlnet", {"reuse_len": 6}),
+    "XLNet forgets": ("xlnet", {"mem_len": 10, "reuse_len": 4}),
+    "frequencies depend on the length": ("llama", {"max_position_embeddings": 24, "rope_parameters": DYNAMIC}),
+    "a config says that nothing is cached": ("llama", {"use_cache": False}),
+    "as MPT's always does": ("mpt", {"use_cache": False}),
+    "a cache is compressed as it grows": ("deepseek_v4", {}),
+    "attention is in chunks": ("llama4_text", {"attention_chunk_size": 24}),
+}
+
+
+@pytest.mark.parametrize(("kind", "changes"), CASES.values(), ids=CASES)
+def test_a_run_across_what_changes_its_passes_is_counted_right(kind, changes):
+    made = tiny(kind, **changes)
+    cost = estimator().estimate(spec(made), [ACROSS])[0]
+    assert cost.flops.confidence == "high", cost.flops.notes
+    assert cost.flops.value == pytest.approx(executed(made, ACROSS), rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_cache_that_is_compressed_every_few_tokens_is_counted_over_more_than_a_hundred():
+    shape = Shape(batch_size=1, input_tokens=40, output_tokens=110, precision="fp32")
+    cost = estimator().estimate(spec(tiny("deepseek_v4")), [shape])[0]
+    assert cost.flops.confidence == "high", cost.flops.notes
+    assert keeps_its_promise(executed(tiny("deepseek_v4"), shape), cost)
+
+
+def few(kind, changes, shape):
+    """The dispatcher's passes where there are too many to count each."""
+    read = config.read(spec(tiny(kind, **changes)))
+    return passes.Passes(by_dispatcher.counter(Twin(read)), [shape], read.breakpoints, modules=passes.IN_DOUBT)
+
+
+LONG = ACROSS.model_copy(update={"output_tokens": 60})
+
+
+def test_few_passes_see_a_prompt_that_is_computed_again_in_one_pass_of_many():
+    counted = few("phi3", {"original_max_position_embeddings": 47}, LONG)
+    assert counted.doubt is None
+    assert counted.flops(LONG) == executed(tiny("phi3", original_max_position_embeddings=47), LONG)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"), [("phi4_multimodal", {"original_max_position_embeddings": 47}), ("xlnet", {"reuse_len": 6})]
+)
+def test_few_passes_are_doubted_where_a_prompt_as_long_leaves_another_cache(kind, changes):
+    assert "depend on the passes before them" in few(kind, changes, LONG).doubt
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [
+        ("gpt2", 256),
+        ("opt", 256),
+        ("gptj", 256),
+        ("ctrl", 256),
+        ("mpt", 64),
+        ("biogpt", 256),
+        ("xglm", None),
+        ("llama", None),
+    ],
+)
+def test_a_run_past_the_table_of_positions_fails_as_foretold(kind, most):
+    made = tiny(kind, **({"max_seq_len": 64} if kind == "mpt" else {}))
+    shapes = [Shape(batch_size=1, input_tokens=(most or 256) - 1, output_tokens=new) for new in (2, 3)]
+    longest, longer = (cost.cannot_run for cost in estimator().estimate(spec(made), shapes))
+    assert longest is None
+    executed(made, shapes[0])
+    if most is None:
+        assert longer is None
+        executed(made, shapes[1])
+    else:
+        assert f"at most {most + 1} together" in longer
+        with pytest.raises((IndexError, RuntimeError)):
+            executed(made, shapes[1])
