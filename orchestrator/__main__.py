@@ -121,9 +121,11 @@ def program(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
             code = int(ended.code or 0)
         except KeyboardInterrupt:  # before a sweep takes the signal over, or in another command
             code = 130
-    if refused.loss is None:
-        return code
-    return _stop(f"stdout: {refused.loss.strerror}", 3 if argv and argv[0] in COMMANDS else code)
+        sys.stdout.flush()  # the last of it may be refused, too
+        if refused.loss is not None:
+            _stop(f"stdout: {refused.loss.strerror}", code)
+            code = 3 if argv and argv[0] in COMMANDS else code
+    return code
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class _Outlived(io.FileIO):
 
 @contextlib.contextmanager
 def outlived() -> Iterator[Refusals]:
-    """While entered, stdout and stderr take whatever is printed; yields what stdout refused, complete at the end."""
+    """While entered, stdout and stderr take whatever is printed; yields what stdout has refused so far."""
     _fill_gaps()
     refusals = Refusals()
     before = sys.stdout, sys.stderr

@@ -43,6 +43,13 @@ def test_a_full_disk_is_one_line_and_exit_3_where_printing_was_all_there_was_to_
 
 
 @pytest.mark.slow
+def test_a_full_disk_under_both_streams_is_the_same_exit_code() -> None:
+    with Path("/dev/full").open("w") as device:
+        done = subprocess.run([*PROGRAM, *LONG], stdout=device, stderr=device, check=False, cwd=ROOT)
+    assert done.returncode == 3
+
+
+@pytest.mark.slow
 def test_an_error_is_its_own_exit_code_where_stdout_was_not_needed() -> None:
     with Path("/dev/full").open("w") as device:
         assert run("plan", "nosuch.yaml", stdout=device)[0] == 2
