@@ -1,5 +1,6 @@
 """Reading a model's config: from the hub, a folder, or the sweep itself."""
 
+import difflib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,9 +97,12 @@ def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
     if kind in CONFIG_MAPPING_NAMES:
         return _checked(model, _language_model_of(model, fields, load, remarks))
     own_code = ", and the code that comes with it is not trusted" if "auto_map" in fields else ""
-    unknown = f"transformers {transformers.__version__} has no causal language model of type {kind!r}{own_code}"
+    near = difflib.get_close_matches(kind, _causal(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near and not own_code else ""
+    unknown = f"transformers {transformers.__version__} has no causal language model of type {kind!r}{own_code}{hint}"
     bent = {name: value for name, value in load.items() if name in fields}
-    return _checked(model, ModelConfig(config=PretrainedConfig(**(fields | bent)), unknown=unknown, remarks=remarks))
+    config = PretrainedConfig(**(fields | bent))
+    return _checked(model, ModelConfig(config=config, unknown=unknown, cannot_run=unknown, remarks=remarks))
 
 
 def _checked(model: ModelSpec, read: ModelConfig) -> ModelConfig:

@@ -97,6 +97,11 @@ def test_an_unknown_architecture_is_low_and_says_why():
     assert made.parameters == cost({**SMALL, "tie_word_embeddings": True}).parameters - 5 * 64  # but for the norms
 
 
+def test_an_architecture_that_transformers_cannot_build_takes_no_card_and_names_the_nearest():
+    assert "of type 'never_heard_of'" in cost({**SMALL, "model_type": "never_heard_of"}).cannot_run
+    assert cost({**SMALL, "model_type": "llamaa"}).cannot_run.endswith("of type 'llamaa'; did you mean 'llama'?")
+
+
 OWN = {
     "use_cache": False,
     "guidance_scale": 1.5,
