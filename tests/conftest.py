@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from buckets import Bucket
+from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 
@@ -27,6 +28,13 @@ os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH")])),
 }
+
+
+# Hypothesis tries the same examples every time, however long the machine takes over one.
+settings.register_profile(
+    "same", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 
 
 def pytest_unconfigure() -> None:

@@ -88,7 +88,7 @@ def test_true_is_not_one_to_a_rule() -> None:
         plan.expand(grid)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.sampled_from(["batch_size", "input_tokens", "output_tokens"]),

@@ -305,7 +305,8 @@ def _hidden_tail(
     excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
     most = excess * tail_s / (tail_s + end_s - start_s)
     inside = noise = None
-    if tail.last.at_s - start_s > (end_s - start_s) / 3:
+    within = tail.last.at_s - tail.last.half_s <= end_s  # else the machine stalled, and the first reading came too late
+    if within and tail.last.at_s - start_s > (end_s - start_s) / 3:
         seen_j = tail.last.energy_j - a.energy_j - head_j
         inside, noise, most = _carried_on(energy_j, seen_j, after, tail, start_s=start_s, end_s=end_s)
     if not tail.powers:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from nvml_sim.virtual import BUSY, IDLE, STALLING
+from nvml_sim.virtual import BUSY, IDLE, STALLING, Load
 from windows import Scenario, Shape
 
 
@@ -95,6 +95,14 @@ def stalls(rng: Random) -> Scenario:
     return Scenario(work=_level(rng), **{**_machine(rng), "load": STALLING})
 
 
+def stalls_and_fall(rng: Random) -> Scenario:
+    """A machine that stalls often, also just as the work has ended and the power falls."""
+    machine = _machine(rng, faults=rng.choice([{}, {"instant_power_w": "not_supported"}]))
+    after = [(0.0, machine["idle_w"], rng.uniform(0.01, 0.2))]
+    load = Load(wake_s=0.001, slice_share=0.003, stall_share=0.01)
+    return Scenario(work=_level(rng), after=after, **{**machine, "load": load})
+
+
 def other_rest(rng: Random) -> Scenario:
     """The card rests at another power after the work: its clocks stay up for a while."""
     machine = _machine(rng)
@@ -136,6 +144,6 @@ FAMILIES: dict[str, Callable[[Random], Scenario]] = {
     family.__name__: family
     for family in (
         level, slow_fall, glow, work_before, ramp_before, steps_within, steps_and_fall, many_cards, short, noise,
-        stalls, other_rest, odd_counters, sampled, averaged,
+        stalls, stalls_and_fall, other_rest, odd_counters, sampled, averaged,
     )
 }  # fmt: skip
