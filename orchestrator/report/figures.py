@@ -71,7 +71,11 @@ def _no_later_token(row: Row) -> str:
     return "one output token: there is none after the first" if row["output_tokens"] == 1 else _no_latency(row)
 
 
-def _of_process(row: Row) -> bool:
+PEAK_OF_PROCESS = "Peak memory on a CPU is the high-water mark of the process, which holds what earlier runs left too."
+
+
+def peak_is_of_process(row: Row) -> bool:
+    """Whether the peak is the resident set of a whole process, which depends on what ran in it before."""
     return bool(row["memory_method"] == "process_rss")
 
 
@@ -87,6 +91,8 @@ class Quantity:
     """The column that the figure is shown as a share of."""
     spread: str | None = None
     """Stem of the `_over_repeats_` columns, which then have the figure with its own interval; null: it has none."""
+    multiple_of: str | None = None
+    """The same stem of another figure, of which this one is a multiple: it has that one's interval in proportion."""
     unrepeatable: Callable[[Row], bool] = lambda _: False
     """Whether the repeats say nothing of how certain the figure is: then it is shown without their interval."""
     origin: str = ""
@@ -104,13 +110,12 @@ class Quantity:
         value = self.value(row)
         if value is None:
             return Figure(value=None, reason=_failure(row) if not row["repeats_ok"] else self.why_null(row))
-        repeated = self.spread is not None and not self.unrepeatable(row)
-        low, high = (row[f"{self.spread}_over_repeats_ci95_{end}"] if repeated else None for end in ("low", "high"))
+        low, high, origin = self._interval(row, value)
         return Figure(
             value=value,
             low=low,
             high=high,
-            origin=self._over_repeats(row) if repeated else self.origin,
+            origin=origin,
             meter=(row[self.meter] if self.meter else None) or 0.0,
             method=row[self.method] if self.method else None,
             confidence=row[self.confidence] if self.confidence else None,
@@ -125,13 +130,18 @@ class Quantity:
             value = value / row[self.share_of] if row[self.share_of] else None
         return value
 
-    def _over_repeats(self, row: Row) -> str:
-        repeats = row[f"{self.spread}_over_repeats_n"]
-        if repeats < 2:
-            return "no interval: one repeat"
-        if row[f"{self.spread}_over_repeats_ci95_low"] is None:
-            return f"no interval: one of {repeats} repeats is zero"
-        return f"geometric mean and 95 % interval over {repeats} repeats"
+    def _interval(self, row: Row, value: float) -> tuple[float | None, float | None, str]:
+        """Both ends, and what they are over; without an interval, why."""
+        stem = self.spread or self.multiple_of
+        if stem is None or self.unrepeatable(row):
+            return None, None, self.origin
+        mean, low, high, repeats = (
+            row[f"{stem}_over_repeats_{name}"] for name in ("mean", "ci95_low", "ci95_high", "n")
+        )
+        if low is None or not mean:
+            return None, None, "no interval: " + ("one repeat" if repeats < 2 else f"one of {repeats} repeats is zero")
+        constant = 1.0 if self.spread else value / mean
+        return low * constant, high * constant, f"geometric mean and 95 % interval over {repeats} repeats"
 
 
 THROUGHPUT = Quantity(
@@ -167,8 +177,8 @@ E2E = Quantity(
 )  # fmt: skip
 PEAK_MEMORY = Quantity(
     key="memory", title="Peak memory", unit="MB", column="peak_memory_mb", spread="peak_memory_mb",
-    unrepeatable=_of_process, origin="high-water mark of the whole process, which holds what earlier runs left too",
-    method="memory_method", why_null=_no_peak,
+    unrepeatable=peak_is_of_process, method="memory_method", why_null=_no_peak,
+    origin="high-water mark of the whole process, which holds what earlier runs left too",
 )  # fmt: skip
 MODEL_MEMORY = Quantity(key="weights", title="Model memory", unit="MB", column="model_memory_mb")
 FLOPS = Quantity(
@@ -176,11 +186,11 @@ FLOPS = Quantity(
     confidence="flops_confidence", why_null=_no_flops,
 )  # fmt: skip
 FLOPS_PER_S = Quantity(
-    key="flops_per_s", title="Achieved", unit="FLOP/s", column="flops_per_second", method="flops_method",
-    confidence="flops_confidence", why_null=_no_flops,
+    key="flops_per_s", title="Achieved", unit="FLOP/s", column="flops_per_second",
+    multiple_of="output_tokens_per_s", method="flops_method", confidence="flops_confidence", why_null=_no_flops,
 )  # fmt: skip
 MFU = Quantity(
-    key="mfu", title="MFU", unit="%", column="mfu", method="flops_method", confidence="flops_confidence",
-    why_null=lambda row: row["peak_source"] or _nothing_said(row),
+    key="mfu", title="MFU", unit="%", column="mfu", multiple_of="output_tokens_per_s", method="flops_method",
+    confidence="flops_confidence", why_null=lambda row: row["peak_source"] or _nothing_said(row),
 )  # fmt: skip
 PERPLEXITY = Quantity(key="perplexity", title="Perplexity", unit="", column="perplexity", why_null=_no_perplexity)

@@ -75,7 +75,7 @@ def legend(
 
 
 def bars(figures: Sequence[Figure], factor: float) -> dict[str, Any]:
-    """95 % intervals as error bars. No arm is longer than its figure: one that is unstable would flatten all others."""
+    """95 % intervals as error bars, cut at half and at double the figure: an unstable one would flatten all others."""
     arms = [_arms(figure, factor) for figure in figures]
     return {
         "type": "data", "symmetric": False, "array": [up for up, _ in arms], "arrayminus": [down for _, down in arms],
@@ -86,8 +86,8 @@ def bars(figures: Sequence[Figure], factor: float) -> dict[str, Any]:
 def _arms(figure: Figure, factor: float) -> tuple[float | None, float | None]:
     if figure.value is None or figure.low is None or figure.high is None:
         return None, None
-    up, down = figure.high - figure.value, figure.value - figure.low
-    return min(up, figure.value) * factor, min(down, figure.value) * factor
+    high, low = min(figure.high, 2 * figure.value), max(figure.low, figure.value / 2)
+    return (high - figure.value) * factor, (figure.value - low) * factor
 
 
 def axis(title: str, values: Sequence[float | None]) -> dict[str, Any]:

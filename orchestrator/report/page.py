@@ -21,6 +21,7 @@ from orchestrator.report.figures import (
     METER,
     MFU,
     PEAK_MEMORY,
+    PEAK_OF_PROCESS,
     PERPLEXITY,
     THROUGHPUT,
     TPOT,
@@ -29,6 +30,7 @@ from orchestrator.report.figures import (
     Figure,
     Quantity,
     Row,
+    peak_is_of_process,
 )
 from orchestrator.report.numbers import UNSTABLE, WHAT_TO_DO, Scale, scale
 from workers.records.text import one_line
@@ -107,6 +109,7 @@ def render(rows: Sequence[Row]) -> str:
         environment_names=_ENVIRONMENT,
         glyphs=GLYPHS,
         unstable=(UNSTABLE, WHAT_TO_DO),
+        peak_of_process=PEAK_OF_PROCESS if any(map(peak_is_of_process, rows)) else "",
         css=_asset("template/page.css"),
         plotly=_asset("vendor/plotly-basic.min.js"),
         script=_asset("template/table.js") + _asset("template/charts.js"),

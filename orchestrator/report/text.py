@@ -16,6 +16,7 @@ from orchestrator.report.figures import (
     FLOPS,
     METER,
     PEAK_MEMORY,
+    PEAK_OF_PROCESS,
     PERPLEXITY,
     THROUGHPUT,
     TTFT,
@@ -23,6 +24,7 @@ from orchestrator.report.figures import (
     Figure,
     Quantity,
     Row,
+    peak_is_of_process,
 )
 from orchestrator.report.numbers import TO, UNSTABLE, WHAT_TO_DO, Scale, scale
 from workers.records.text import one_line
@@ -163,8 +165,8 @@ def _uncertainties(rows: Sequence[Row]) -> Iterator[str]:
     widest = [(name, max((quantity.value(row) or 0.0 for row in rows), default=0.0)) for quantity, name in _APART]
     if any(share for _, share in widest):
         yield f"Apart from it: {', '.join(f'{name} up to ± {100 * share:.1f} %' for name, share in widest if share)}."
-    if any(row["memory_method"] == "process_rss" for row in rows):
-        yield "Peak on a CPU is the high-water mark of the process, which holds what earlier runs left too."
+    if any(map(peak_is_of_process, rows)):
+        yield PEAK_OF_PROCESS
 
 
 def _dashes(rows: Sequence[Row]) -> Iterator[str]:

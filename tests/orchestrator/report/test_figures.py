@@ -34,6 +34,16 @@ def test_an_interval_is_around_the_figure_that_it_stands_beside(quantity: figure
     assert figure.low <= figure.value <= figure.high
 
 
+def test_a_multiple_of_the_throughput_is_as_uncertain_as_it() -> None:
+    row = ROWS[0]
+    speed = figures.THROUGHPUT.of(row)
+    for quantity in (figures.FLOPS_PER_S, figures.MFU):
+        figure = quantity.of(row)
+        assert figure.value == row[quantity.column]
+        assert figure.low / figure.value == pytest.approx(speed.low / speed.value)
+        assert figure.high / figure.value == pytest.approx(speed.high / speed.value)
+
+
 def test_results_of_an_older_version_show_the_centre_of_their_interval_too() -> None:
     """There, the figure's own column was the ratio of totals, and the interval that of the arithmetic mean."""
     row = ROWS[0] | {

@@ -50,6 +50,8 @@ def test_an_interval_wider_than_its_figure_is_unstable_and_does_not_flatten_the_
     fastest = max(result.inference_metrics.output_tokens_per_s for result in sweeps.cpu_sweep())
     assert low > -20_000, "no throughput is negative; plotly leaves a margin of a twentieth"
     assert high < 2.5 * fastest
+    caption = opened.page.locator("#cells caption").inner_text()
+    assert "Peak memory on a CPU is the high-water mark of the process" in caption
     assert all(text.endswith(" unstable") for text in opened.column("Throughput"))
     cell = opened.page.locator("#cells tbody tr").first.locator("td.n").nth(3)
     cell.hover()
@@ -60,6 +62,7 @@ def test_what_a_run_and_its_meter_know_of_themselves_has_columns_of_its_own(open
     opened = open_report(sweeps.gpu_sweep(models=1))
     for title, share in (("Within a run", "1.00"), ("Energy meter", "3.00")):
         assert {text for text in opened.column(title) if not text.startswith(DASH)} == {share}
+    assert "high-water mark" not in opened.page.locator("#cells caption").inner_text()
 
 
 def test_the_filling_of_a_mark_tells_its_confidence(open_report: Open) -> None:

@@ -85,7 +85,7 @@ def test_the_peak_of_a_cpu_process_is_no_more_exact_than_it_is() -> None:
     statistics = result.statistics.model_copy(update={"peak_memory_mb_over_repeats": peaks})
     text = _printed([result.model_copy(update={"compute_metrics": compute, "statistics": statistics})], 160)
     assert " 552 " in text
-    assert "Peak on a CPU is the high-water mark of the process" in text
+    assert "Peak memory on a CPU is the high-water mark of the process" in text
 
 
 def test_missing_energy_is_a_dash_and_its_reason_stands_once() -> None:
