@@ -28,6 +28,8 @@ def run(sweep: str | Path | Mapping[str, Any], *, fresh: bool = False, retry_fai
     Raises:
         orchestrator.config.SweepError: The sweep is wrong; the message says all of what, and where.
         orchestrator.store.StoreError: The results cannot be kept.
+        orchestrator.schedule.ClusterError: There is no Ray to run on.
+        orchestrator.schedule.ClusterLost: Ray was lost in the middle; what is measured is kept.
     """
     from rich.console import Console
 

@@ -1,7 +1,8 @@
 """`python -m orchestrator sweep.yaml`, and the commands around it.
 
-Exit codes: 0 every cell is ok; 1 one is not (or `compare` found a regression); 2 the input is wrong; 3 the results
-could not be kept; 130 and 143 stopped by Ctrl-C or SIGTERM.
+Exit codes: 0 every cell is ok, or skipped because the card or a library cannot do it; 1 one is not (or `compare` found
+a regression); 2 the input is wrong, or there is no Ray to run on; 3 the results could not be kept; 4 Ray was lost in
+the middle; 130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -47,16 +48,25 @@ def main(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
         parser.print_help(sys.stderr)
         return 2
     arguments = parser.parse_args(argv)
-    return _sweep(arguments.sweep, fresh=arguments.fresh, retry_failed=arguments.retry_failed, **equipment)
+    return _sweep(
+        arguments.sweep,
+        fresh=arguments.fresh,
+        retry_failed=arguments.retry_failed,
+        fail_on_skipped=arguments.fail_on_skipped,
+        **equipment,
+    )
 
 
-def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable[..., Any]) -> int:
+def _sweep(
+    path: Path, *, fresh: bool, retry_failed: bool, fail_on_skipped: bool, **equipment: Callable[..., Any]
+) -> int:
     """Run a sweep file and show what came of it."""
     with uncollected():
         from rich.console import Console
 
         from orchestrator import config, report, sweep
         from orchestrator.interrupt import Interrupted
+        from orchestrator.schedule import LOST_EXIT_CODE, ClusterError, ClusterLost
         from orchestrator.store import StoreError
 
     # A log has no width of its own, and rich would take it for 80 columns.
@@ -71,7 +81,7 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable
             retry_failed=retry_failed,
             **equipment,
         )
-    except config.SweepError as error:
+    except (config.SweepError, ClusterError) as error:
         return _stop(str(error), 2)
     except StoreError as error:
         return _stop(str(error), 3)
@@ -79,18 +89,23 @@ def _sweep(path: Path, *, fresh: bool, retry_failed: bool, **equipment: Callable
         command = _command(path, loaded.out_date, retry_failed=retry_failed)
         refused = f"{interrupted.__cause__}\n" if interrupted.__cause__ else ""  # where finished runs were rescued
         return _stop(f"{refused}stopped; to go on: {command}", interrupted.exit_code)
+    except ClusterLost as lost:
+        command = _command(path, loaded.out_date, retry_failed=retry_failed)
+        return _stop(f"{lost}\nstopped; to go on: {command}", LOST_EXIT_CODE)
     console.print(report.table(finished.shown))
     if finished.cells > len(finished.shown):
         console.print(f"... and {finished.cells - len(finished.shown)} more cells")
-    console.print(f"{finished.ok} of {finished.cells} cells ok; results: {finished.out}", markup=False, soft_wrap=True)
-    return finished.exit_code
+    skipped = f", {finished.unsupported} skipped" if finished.unsupported else ""
+    ended = f"{finished.ok} of {finished.cells} cells ok{skipped}; results: {finished.out}"
+    console.print(ended, markup=False, soft_wrap=True)
+    return 1 if fail_on_skipped and finished.unsupported else finished.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {word:<10}{what}" for word, (_, what) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator",
-        usage="%(prog)s SWEEP.yaml [--fresh] [--retry-failed]\n       %(prog)s COMMAND ...",
+        usage="%(prog)s SWEEP.yaml [--fresh] [--retry-failed] [--fail-on-skipped]\n       %(prog)s COMMAND ...",
         description="Run a sweep file. Started again, the same command goes on where it stopped.",
         epilog=f"other commands (each with --help):\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -98,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sweep", metavar="SWEEP.yaml", type=Path, help="the sweep file (YAML)")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before, and start over")
     parser.add_argument("--retry-failed", action="store_true", help="measure failed runs again")
+    parser.add_argument(
+        "--fail-on-skipped", action="store_true", help="exit 1 also for cells that the card or a library cannot do"
+    )
     return parser
 
 

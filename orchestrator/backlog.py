@@ -184,6 +184,20 @@ class Backlog:
             for queue in queues.values():
                 yield from (entry.run for entry in queue)
 
+    def withdraw(self, run: Run) -> list[Run]:
+        """Take out the other repeats of a run's cell, which are no longer to be made."""
+        kind, cell = kind_of(run), run.cell
+        queue = self._queues[kind].get(cell.load_key, [])
+        repeats = [entry for entry in queue if entry.run.cell.cell_id == cell.cell_id]
+        for entry in repeats:
+            queue.remove(entry)
+            self._cost_s[kind] -= entry.forecast.run_s
+        self._count[kind] -= len(repeats)
+        if repeats and not queue:
+            del self._queues[kind][cell.load_key]
+        self._round_s[cell.load_key].pop(cell.cell_id, None)
+        return [entry.run for entry in repeats]
+
     def remove(self, runs: Iterable[Run]) -> None:
         """Take these out, wherever they are."""
         keys = {run.key for run in runs}

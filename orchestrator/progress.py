@@ -29,6 +29,10 @@ class Progress:
     def __init__(self, total: int, done: int, console: Console) -> None:
         self._total, self._resumed, self._console = total, done, console
         self._counts: Counter[str] = Counter()
+        self._tried = 0
+        self._alike: tuple[str, ...] | None = None
+        """How the last run ended, where nothing was tried."""
+        self._more_alike = 0
         self._began = time.monotonic()
         self._last_line = float("-inf")
         self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
@@ -46,23 +50,51 @@ class Progress:
         self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
         """Take the live line away."""
+        self._say_how_many_alike()
         if self._live:
             self._live.stop()
 
     def saw(self, outcome: Outcome) -> None:
         """Take one outcome in."""
+        alike = self._is_like_the_last(outcome)
+        if not alike:
+            self._say_how_many_alike()
         self._counts[outcome.status] += 1
+        if alike:
+            self._more_alike += 1
+            return
+        self._tried += self._alike is None
         due = outcome.failure or time.monotonic() - self._last_line >= _BETWEEN_LINES_S
         if not (self._live or due):
             return
-        what, count = _describe(outcome), f"[{self._finished}/{self._total}]"
+        what = _describe(outcome)
         if self._live:
             if outcome.failure:
-                self._console.print(f"{count} {what}", markup=False, highlight=False)
+                self._say(what)
             self._live.update(Text(f"{self._summary()} · last: {what}"))
         else:
             self._last_line = time.monotonic()
-            print(f"{count} {what} ({self._time_left()})", flush=True)
+            self._say(f"{what} ({self._time_left()})")
+
+    def _is_like_the_last(self, outcome: Outcome) -> bool:
+        """Whether the run was not tried, for the same reason as the one before it: one line is enough for them all."""
+        before, failure = self._alike, outcome.failure
+        self._alike = None
+        if failure is not None and failure.attempt == 0:
+            self._alike = (failure.status, failure.error_type, failure.error_message)
+        return self._alike is not None and self._alike == before
+
+    def _say_how_many_alike(self) -> None:
+        if self._more_alike:
+            self._say(f"{self._more_alike} more runs were not tried, for the same reason")
+        self._more_alike = 0
+
+    def _say(self, what: str) -> None:
+        line = f"[{self._finished}/{self._total}] {what}"
+        if self._live:
+            self._console.print(line, markup=False, highlight=False)
+        else:
+            print(line, flush=True)
 
     @property
     def _finished(self) -> int:
@@ -75,11 +107,10 @@ class Progress:
         return f"{self._finished} done ({failed} failed{skipped}), {left} left, {self._time_left()}"
 
     def _time_left(self) -> str:
-        made = sum(self._counts.values())
         left = self._total - self._finished
-        if not left or not made:
+        if not left or not self._tried:
             return "done" if not left else "time left: not known yet"
-        seconds = (time.monotonic() - self._began) / made * left
+        seconds = (time.monotonic() - self._began) / self._tried * left
         return f"about {_duration(seconds)} left"
 
 
@@ -90,7 +121,8 @@ def _describe(outcome: Outcome) -> str:
     others = labels.spelled(labels.of_settings(cell.model_dump(mode="json", exclude_defaults=True)))
     what = f"{shape}{f', {others}' if others else ''}, repeat {outcome.run.repeat}: "
     if outcome.failure:
-        return f"{what}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}"
+        log = f"; log: {outcome.failure.log}" if outcome.failure.log else ""
+        return f"{what}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}{log}"
     speed = sum(result.inference_metrics.output_tokens_per_s for result in outcome.results[:: cell.tensor_parallel])
     return f"{what}{speed:,.1f} tokens/s"
 

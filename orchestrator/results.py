@@ -113,6 +113,8 @@ class RawRow(Record):
     """What it said; null where there is none."""
     error_traceback: str | None = None
     """Where it was raised: the traceback, without secrets; null where there is none."""
+    error_log: str | None = None
+    """Log of the run, relative to the results' folder; null where there is none."""
     attempt: NonNegativeInt = 1
     """Which try this row is, 1-based: tries that were repeated have rows of their own."""
     repeat: NonNegativeInt
@@ -137,6 +139,8 @@ class AggregatedResult(Record):
     """Class of the first failure; null where there is none."""
     error_message: str | None = None
     """What the first failure said; null where there is none."""
+    error_log: str | None = None
+    """Log of that run, relative to the results' folder; null where there is none."""
     repeats_asked: NonNegativeInt
     """Repeats that the sweep asks for."""
     repeats_ok: NonNegativeInt

@@ -33,11 +33,13 @@ class Finished:
     """The first rows, for the closing table."""
     cells: int = 0
     ok: int = 0
+    unsupported: int = 0
+    """Cells that were skipped because the card or a library cannot do them."""
 
     @property
     def exit_code(self) -> int:
-        """0 only when every cell is ok."""
-        return 0 if self.ok == self.cells else 1
+        """0 when every cell is ok, or skipped because the card or a library cannot do it."""
+        return 0 if self.ok + self.unsupported == self.cells else 1
 
 
 def run(
@@ -61,6 +63,8 @@ def run(
 
     Raises:
         StoreError: The results cannot be kept; what is finished is safe.
+        ClusterError: There is no Ray to run on.
+        ClusterLost: Ray is gone in the middle; the same command goes on later.
         Interrupted: Somebody asked to stop; the same command goes on later.
     """
     with Interruptible() as signals, _asked_to_stop(signals):
@@ -76,13 +80,16 @@ def run(
         url = durable.place(sweep.out, on_head=lambda: bool(cluster()) and schedule.driver_is_on_head())
         out = store.Folder(url, hurried=lambda: signals.asked is not None)
         with store.only_driver(out) as hold:
+            console.print(cluster().summary, markup=False, highlight=False, soft_wrap=True)
             console.print(f"results: {out.out}", markup=False, highlight=False, soft_wrap=True)
             journal = store.Journal(out, provenance.fingerprint(), cluster().device, hold)
             if sweep.placement.one_row_per_card:
                 cells = plan.per_card(cells, sorted(card for card in cluster().cards if card))
+            logs = store.Logs(out)
             if fresh:
                 with signals.held():
                     journal.clear()
+                    logs.clear()
             runs = plan.runs(cells, sweep)
             pending = _pending(runs, journal, console, retry_failed=retry_failed)
             outcomes = schedule.run(
@@ -94,10 +101,11 @@ def run(
                 **equipment,
             )
             with Progress(len(runs), len(runs) - len(pending), console) as progress, signals.held():
-                _take_in(outcomes, journal, progress)
+                _take_in(outcomes, logs, journal, progress)
                 hold.check()
             finished = Finished(out=out.out, url=url)
             store.write_tables(out, _rows(cells, sweep, info, journal, finished))
+            _say_what_is_left_out(journal, runs, console)
     return finished
 
 
@@ -112,10 +120,26 @@ def _asked_to_stop(signals: Interruptible) -> Iterator[None]:
         raise Interrupted(signals.asked) from error
 
 
-def _take_in(outcomes: Generator[Outcome], journal: store.Journal, progress: Progress) -> None:
+def _say_what_is_left_out(journal: store.Journal, runs: Sequence[Run], console: Console) -> None:
+    """The journal may hold more than this sweep asks for: its tables are of this sweep alone."""
+    left_out = journal.others({run.key for run in runs})
+    if left_out:
+        cells = len({key.rpartition(".")[0] for key in left_out})
+        console.print(
+            f"left out of the tables: {len(left_out)} finished run{'' if len(left_out) == 1 else 's'} of {cells} "
+            f"cell{'' if cells == 1 else 's'} that this sweep does not ask for; a sweep file that asks for them shows "
+            "them again, without measuring",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _take_in(outcomes: Generator[Outcome], logs: store.Logs, journal: store.Journal, progress: Progress) -> None:
     """Keep every run that has ended, also those that end while one cannot be written; then say so."""
     with contextlib.closing(outcomes):
-        for outcome in outcomes:
+        for ended in outcomes:
+            outcome = logs.keep(ended)
             journal.append(outcome)
             progress.saw(outcome)
     journal.check()
@@ -147,6 +171,7 @@ def _rows(
         )
         finished.cells += 1
         finished.ok += result.status == "ok"
+        finished.unsupported += result.status == "skipped" and result.error_type != schedule.NO_ROOM
         if len(finished.shown) < SHOWN:
             finished.shown.append(result)
         yield result, aggregate.raw_rows(cell, outcomes, info)

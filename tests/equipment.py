@@ -8,10 +8,11 @@ of its settings, `generate.act`:
     raises: MESSAGE      raise a RuntimeError; with `unpicklable`, one that no pickle can carry
     exits: 3             end the process, as a crash in C does
     kills: PATH          kill -9 itself, unless that file is there already: so, once. Without a path (""): every time
-    on_node: ID          the above only on this node of the cluster;  on_rank: 1  only on this rank
+    on_node: ID          the above only on this node of the cluster;  on_rank: 1  only on this rank;  on_repeat: 1
     else_wait_for: PATH  what is done on the others: sleep until there is such a file
     allocates_mb: 500    take memory and hold it for a minute
     changes: [THREADS]   leave these changed in the process
+    prints: TEXT         print it, to both streams, before all else
     n: 7                 nothing: it only makes the cell another one
 
 Each call writes a line `KEY RANK PID NODE` to `log`, where the act names one.
@@ -68,7 +69,8 @@ class StandIn:
             with Path(act["log"]).open("a") as log:
                 log.write(f"{run.key} {rank} {os.getpid()} {node}\n")
         begin = time.time()
-        if act.get("on_node", node) == node and act.get("on_rank", rank) == rank:
+        meant = {"on_node": node, "on_rank": rank, "on_repeat": run.repeat}
+        if all(act.get(where, here) == here for where, here in meant.items()):
             _do(act)
         elif "else_wait_for" in act:
             _do({"wait_for": act["else_wait_for"]})
@@ -86,6 +88,8 @@ def broken() -> StandIn:
 
 
 def _do(act: dict[str, Any]) -> None:
+    for stream in (sys.stdout, sys.stderr) if "prints" in act else ():
+        print(os.path.expandvars(act["prints"]), file=stream)
     while "wait_for" in act and not Path(act["wait_for"]).exists():
         time.sleep(0.02)
     time.sleep(act.get("sleep_s", 0))

@@ -5,13 +5,13 @@ One process, one actor: it imports torch once and keeps its model for the next r
 
 import os
 import socket
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import ray
 
+from workers import output
 from workers.errors import is_lost, is_out_of_memory, message
 from workers.gang import Gang
 from workers.hardware import Facts, facts
@@ -49,6 +49,8 @@ class Greeting(NamedTuple):
     host: str
     hardware: Facts
     """What the rules of the impossible look at."""
+    output_files: tuple[str, ...] = ()
+    """Where on its host lies what it prints."""
 
 
 class Reply(NamedTuple):
@@ -58,6 +60,8 @@ class Reply(NamedTuple):
     reusable: bool
     changes: tuple[str, ...] = ()
     """What the run left changed in the process, in words."""
+    printed: str = ""
+    """What the process printed meanwhile."""
 
 
 class MeasuringActor:
@@ -83,7 +87,7 @@ class MeasuringActor:
         self._texts = texts
         with uncollected():
             self._measurer = self._make()
-        return Greeting(pid=os.getpid(), host=socket.gethostname(), hardware=facts())
+        return Greeting(os.getpid(), socket.gethostname(), hardware=facts(), output_files=output.files())
 
     def serve(self) -> str:
         """Begin to listen for the other ranks of the gang; returns where: `host:port`."""
@@ -98,8 +102,11 @@ class MeasuringActor:
     def run(self, run: Run, cost: InferenceCost | None, cost_reason: str | None, attempt: int) -> Reply:
         """Measure one run; whatever goes wrong comes back as a value."""
         name = f"{one_line(run.cell.model.name)} {run.cell.precision} {run.cell.cell_id}.{run.repeat}"
-        for stream in (sys.stdout, sys.stderr):
-            print(f":actor_name:{name}", file=stream)  # Ray writes it before the lines that follow in this stream
+        output.begin(name)
+        reply = self._measured(run, cost, cost_reason, attempt)
+        return reply._replace(printed=output.printed(output.files(), run.key))
+
+    def _measured(self, run: Run, cost: InferenceCost | None, cost_reason: str | None, attempt: int) -> Reply:
         prior_runs, self._runs = self._runs, self._runs + 1
         result: RawProcessResult | ProcessFailure
         try:

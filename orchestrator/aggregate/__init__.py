@@ -49,12 +49,14 @@ def aggregate(
         emissions: The electricity's carbon intensity, where the sweep gives one.
     """
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    failures.sort(key=_untried)  # a repeat that was not tried only repeats what another came to
     good = [outcome.results for outcome in outcomes if not outcome.failure]
     row = AggregatedResult(
         cell=settings(cell),
         status=failures[0].status if failures else "ok",
         error_type=failures[0].error_type if failures else None,
         error_message=failures[0].error_message if failures else None,
+        error_log=failures[0].log if failures else None,
         repeats_asked=repeats_asked,
         repeats_ok=len(good),
         attempts=sum(len(outcome.earlier_failures) + (not _untried(outcome.failure)) for outcome in outcomes),
@@ -141,6 +143,7 @@ def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[
                 error_type=failure.error_type,
                 error_message=failure.error_message,
                 error_traceback=failure.traceback,
+                error_log=failure.log,
                 attempt=failure.attempt,
                 **common,
             )

@@ -182,6 +182,8 @@ def _dashes(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _failures(rows: Sequence[Row], settings: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Each end that is not ok, once; where several cells came to the same one, with how many and the first of them."""
+    ends: dict[tuple[str, str], list[tuple[str, str | None]]] = {}
     for row, others in zip(rows, settings, strict=True):
         if row["status"] != "ok":
             tokens = f"{row['input_tokens']}/{row['output_tokens']}"
@@ -189,7 +191,11 @@ def _failures(rows: Sequence[Row], settings: Sequence[Sequence[str]]) -> Iterato
             cell = " ".join([cell, *others])
             kept = f" ({row['repeats_ok']} of {row['repeats_asked']} repeats kept)" if row["repeats_ok"] else ""
             error = f"{row['error_type'] or 'no error type'}: {one_line(row['error_message'] or 'no message')}"
-            yield f"{row['status']}: {cell}{kept}: {error}"
+            ends.setdefault((row["status"], error), []).append((f"{cell}{kept}", row.get("error_log")))
+    for (status, error), ended in ends.items():
+        cell, log = ended[0]
+        what = cell if len(ended) == 1 else f"{_cells(len(ended))}, the first {cell}"
+        yield f"{status}: {what}: {error}{f'; log: {log}' if log else ''}"
 
 
 def _mixed(rows: Sequence[Row]) -> Iterator[str]:

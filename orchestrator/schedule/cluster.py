@@ -21,6 +21,9 @@ from ray.autoscaler.sdk import request_resources
 
 from orchestrator.backlog import Kind
 from orchestrator.config import Problem, SweepConfig, SweepError
+from orchestrator.schedule import address, watch
+from orchestrator.schedule.address import ClusterError
+from workers.records.text import one_line
 
 HEAD = "node:__internal_head__"
 CPUS_PER_PROCESS = 1
@@ -66,7 +69,9 @@ class Cluster:
     nodes: dict[str, Node] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
     set_aside: dict[str, str] = field(default_factory=dict)
-    """Nodes that failed again and again: id -> host."""
+    """Nodes that failed again and again: id -> host and cause."""
+    origin: str = "the Ray cluster of this process"
+    """How this process came to the cluster."""
     _free: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """What is free on each node, by Ray's books."""
     _without_room_since: dict[Kind, float] = field(default_factory=dict)
@@ -77,6 +82,19 @@ class Cluster:
         self._free = ray._private.state.available_resources_per_node()  # noqa: SLF001 - public ways need the dashboard
         self.nodes = {node.id: node for node in _alive(self.device, self.units_per_process)}
         return before - set(self.nodes)
+
+    @property
+    def summary(self) -> str:
+        """How this process came to the cluster, and what that has, in one line."""
+        nodes = self.nodes.values()
+        gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
+        cards = ", ".join(sorted({node.card for node in nodes if node.card}))
+        counts = [
+            f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}",
+            f"{gpus:g} GPU{'' if gpus == 1 else 's'}" + (f" ({cards})" if cards else "") if gpus else "no GPU",
+            f"{cpus:g} CPU{'' if cpus == 1 else 's'}",
+        ]
+        return f"{self.origin}: {', '.join(counts)}"
 
     @property
     def cards(self) -> set[str | None]:
@@ -162,7 +180,7 @@ class Cluster:
         together = "" if self._may_spread else " on one node"
         what = f"{kind.processes} process{plural}{together}" + (f" with {kind.card}" if kind.card else "")
         room = "; ".join(sorted({_room(node) for node in self.nodes.values()})) or "no node at all"
-        aside = f"; set aside: {', '.join(sorted(self.set_aside.values()))}" if self.set_aside else ""
+        aside = f"; gets no more runs: {', '.join(sorted(self.set_aside.values()))}" if self.set_aside else ""
         return f"the cluster cannot hold {what}: it has {room}{aside}"
 
     @property
@@ -204,14 +222,12 @@ def _room(node: Node) -> str:
 
 
 def connect(sweep: SweepConfig) -> Cluster:
-    """Join the cluster that RAY_ADDRESS or a `ray start` on this host names, or start one here."""
-    if not ray.is_initialized():
-        plain = {} if sys.stdout.isatty() else {"RAY_COLOR_PREFIX": "0"}  # a log file shows the codes of colours
-        os.environ.update(_RAY_SETTINGS | plain | os.environ)
-        # Ray warns at every start that its own default, token authentication, is on.
-        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-        ray.init(include_dashboard=False, log_to_driver=True, logging_level="warning")
-        atexit.register(_leave)
+    """Join the cluster that RAY_ADDRESS or a `ray start` on this host names, or start one here.
+
+    Raises:
+        ClusterError: It cannot be joined, or none can be started.
+    """
+    origin = Cluster.origin if ray.is_initialized() else _joined_or_started()
     placement = sweep.placement
     has_gpus = ray.cluster_resources().get("GPU", 0) > 0
     device = sweep.device if sweep.device != "auto" else ("cuda" if has_gpus else "cpu")
@@ -224,6 +240,7 @@ def connect(sweep: SweepConfig) -> Cluster:
         exclusive_node=placement.exclusive_node,
         strategy=placement.strategy,
         wait_for_nodes_s=placement.wait_for_nodes_s,
+        origin=origin,
     )
     cluster.refresh()
     if placement.one_row_per_card and not any(cluster.cards):
@@ -232,16 +249,45 @@ def connect(sweep: SweepConfig) -> Cluster:
     return cluster
 
 
-def _leave() -> None:
-    """Leave the cluster, and end it where it was started here: before Ray does so itself, at exit, in 2 s.
+def _joined_or_started() -> str:
+    """Join a cluster or start one; returns which, in words."""
+    joins = address.checked()
+    plain = {} if sys.stdout.isatty() else {"RAY_COLOR_PREFIX": "0"}  # a log file shows the codes of colours
+    os.environ.update(_RAY_SETTINGS | plain | os.environ)
+    # Ray warns at every start that its own default, token authentication, is on.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=True, logging_level="warning")
+    except (OSError, RuntimeError, ValueError) as error:
+        what = f"join the Ray cluster at {joins}" if joins else "start Ray on this machine"
+        raise ClusterError(f"cannot {what}: {one_line(str(error)) or type(error).__name__}") from error
+    atexit.register(_leave)
+    if joins:
+        return f"joined the Ray cluster at {joins} (named by {address.source()})"
+    return "started a Ray of its own on this machine"
 
-    Those are a pause for log lines, which have come by now, and the second that Ray waits for its autoscaler, which
-    does not listen.
+
+def _leave() -> None:
+    """Leave the cluster, and end it where it was started here, before Ray does so at exit.
+
+    Ray's own way takes 2 s: a pause for the last log lines, which are here by now, and the second that it gives its
+    autoscaler to react. Where the cluster is gone, it would block: then this process ends at once.
     """
     node = ray._private.worker._global_node  # noqa: SLF001 - there is no other way to it
+    if watch.lost():
+        with contextlib.suppress(Exception):  # whatever goes wrong now, the exit code is what it is
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(watch.LOST_EXIT_CODE)
     with contextlib.suppress(AttributeError):
         node.kill_monitor(check_alive=False)
     ray.shutdown()
+
+
+def logs_folder() -> str:
+    """Where Ray keeps the logs of its processes, on every node."""
+    return str(ray._private.worker._global_node.get_logs_dir_path())  # noqa: SLF001 - as above
 
 
 def driver_is_on_head() -> bool:

@@ -24,6 +24,9 @@ _LOST = (
     exceptions.RaySystemError,
 )
 
+NO_ROOM = "NoRoom"
+"""`error_type` of runs that no node can hold."""
+
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -58,6 +61,27 @@ def timed_out(run: Run, timeout_s: float, *, host: str | None, attempt: int) -> 
         error_message=f"no result within timeout_s = {timeout_s:g} s; its processes were killed",
         host=host,
         attempt=attempt,
+    )
+
+
+_ENDS = {"oom": "ran out of memory", "timeout": "timed out", "failed": "failed"}
+"""How a run ends that would end so again, in words."""
+
+
+def is_hopeless(failure: ProcessFailure) -> bool:
+    """Whether another try of the same cell would end the same way. What was lost may pass elsewhere."""
+    return failure.status in _ENDS and failure.attempt > 0
+
+
+def not_repeated(run: Run, failure: ProcessFailure) -> ProcessFailure:
+    """The end of a run that is not tried, since another repeat of its cell came to `failure`."""
+    return ProcessFailure(
+        cell_id=run.cell.cell_id,
+        repeat=run.repeat,
+        status=failure.status,
+        error_type=failure.error_type,
+        error_message=f"not tried: repeat {failure.repeat} {_ENDS[failure.status]}: {failure.error_message}",
+        attempt=0,
     )
 
 

@@ -1,16 +1,14 @@
 """Which cluster a sweep would run on, for `doctor`."""
 
-import os
-import socket
-
 import ray
 
+from orchestrator.schedule import address
 from orchestrator.schedule.cluster import HEAD
 
 
 def nodes() -> list[str]:
     """A line for each node of the cluster that a sweep would join, or would start here."""
-    _knock(os.environ.get("RAY_ADDRESS", ""))
+    address.checked()
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
@@ -19,13 +17,6 @@ def nodes() -> list[str]:
     finally:
         if started:
             ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself would try for more than a minute."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit() and "//" not in host:
-        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _line(node: dict[str, object]) -> str:

@@ -17,8 +17,9 @@ from orchestrator.config import SweepConfig
 from orchestrator.hardware import Hardware, impossible
 from orchestrator.schedule import faults
 from orchestrator.schedule.blame import Blame
-from orchestrator.schedule.cluster import Cluster, Node
+from orchestrator.schedule.cluster import Cluster, Node, logs_folder
 from orchestrator.schedule.prepare import Preparation
+from orchestrator.schedule.watch import Watch
 from orchestrator.schedule.worker import START_TIMEOUT_S, Busy, Equipment, Worker
 from workers.records import Outcome, ProcessFailure, RawProcessResult, Run
 from workers.redact import redacted
@@ -44,6 +45,7 @@ class Loop:
         preparation: Releases a model's runs into the backlog when the model is prepared.
         sweep: The bounds: time-outs, attempts, isolation.
         equipment: What the actors are made with.
+        watch: Whether the cluster is still there.
         stop: Whether to end early: what is delivered is taken in, what runs is killed, nothing more begins.
     """
 
@@ -55,6 +57,7 @@ class Loop:
         sweep: SweepConfig,
         equipment: Equipment,
         *,
+        watch: Watch,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cluster = cluster
@@ -62,10 +65,16 @@ class Loop:
         self._preparation = preparation
         self._sweep = sweep
         self._equipment = equipment
+        self._watch = watch
         self._stop = stop
         self._workers: list[Worker] = []
+        self._cut_off: list[Worker] = []
+        """Workers lost while the cluster did not answer, to be closed once it does."""
+        self._passed: set[str] = set()
+        """Cells of which a repeat is ok."""
         self._hardware: dict[str | None, Hardware] = {}
         self._earlier: dict[str, list[ProcessFailure]] = defaultdict(list)
+        self._printed: dict[str, str] = defaultdict(str)
         self._avoid: dict[str, set[str]] = defaultdict(set)
         self._blame = Blame(sweep.max_node_failures)
         self._looked_round = time.monotonic()
@@ -77,23 +86,51 @@ class Loop:
         return sum(worker.units for worker in self._workers if worker.busy) / room if room else 0.0
 
     def outcomes(self) -> Generator[Outcome]:
-        """Every run's outcome, as runs end."""
+        """Every run's outcome, as runs end.
+
+        Raises:
+            ClusterLost: The cluster is gone.
+        """
         try:
-            yield from self._without_room()
-            while self._backlog or any(worker.busy for worker in self._workers):
-                if self._stop():
-                    yield from self._collect(patience_s=0.0)
-                    return
-                self._feed()
+            for outcome in self._outcomes():
+                yield outcome
+                yield from self._not_repeated(outcome)
+        except Exception:
+            self._watch.look()
+            self._watch.check()  # then whatever Ray raised is only how it said so
+            raise
+        finally:
+            if self._watch.answers:
+                self._preparation.cancel()
+                self._cluster.ask_for({})
+                for worker in self._workers:
+                    worker.close()
+
+    def _outcomes(self) -> Iterator[Outcome]:
+        yield from self._without_room()
+        while self._backlog or any(worker.busy for worker in self._workers):
+            if self._stop():
+                yield from self._collect(patience_s=0.0)
+                return
+            self._watch.check()
+            self._feed()
+            if self._watch.answers:
+                while self._cut_off:
+                    self._cut_off.pop().close()
                 self._open_workers()
-                yield from self._collect()
+            yield from self._collect()
+            if self._watch.answers:
                 yield from self._end_overdue()
                 yield from self._look_round()
-        finally:
-            self._preparation.cancel()
-            self._cluster.ask_for({})
-            for worker in self._workers:
-                worker.close()
+
+    def _not_repeated(self, outcome: Outcome) -> Iterator[Outcome]:
+        """What will not pass is tried once: the other repeats of a cell that failed end with it, unless one was ok."""
+        failure, cell_id = outcome.failure, outcome.run.cell.cell_id
+        if failure is None:
+            self._passed.add(cell_id)
+        elif faults.is_hopeless(failure) and cell_id not in self._passed:
+            for run in self._backlog.withdraw(outcome.run):
+                yield self._outcome(run, (), faults.not_repeated(run, failure))
 
     def _open_workers(self) -> None:
         """Open workers where there is room, while there are more runs than workers to come.
@@ -177,8 +214,9 @@ class Loop:
         if not refs:  # only counts that end and nodes that may still come can help: `_look_round` decides
             time.sleep(patience_s)
             return
-        bounds = (worker.deadline - time.monotonic() for worker in self._workers)
-        patience_s = max(0.0, min((patience_s, *bounds)))
+        if self._watch.answers:  # what is over its time cannot be ended before
+            bounds = (worker.deadline - time.monotonic() for worker in self._workers)
+            patience_s = max(0.0, min((patience_s, *bounds)))
         if not ray.wait(refs, timeout=patience_s, fetch_local=False)[0]:
             return
         ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
@@ -208,7 +246,8 @@ class Loop:
         unfinished = bool(worker.refs)  # ranks that wait for one that failed, and would for ever
         busy = worker.busy
         assert busy is not None
-        results, failure, reusable = worker.finish()
+        results, failure, reusable, printed = worker.finish()
+        self._printed[busy.run.key] += printed
         if failure is not None and failure.status == "lost":  # its GPU fell out, or the peer it was talking to
             self._close(worker)
             yield from self._lost(busy, results, failure, worker.nodes[failure.rank or 0])
@@ -229,7 +268,7 @@ class Loop:
             return
         self._hardware[card] = worker.hardware
         if not self._cluster.cards <= set(self._hardware):
-            return  # another type of card has not spoken yet
+            return  # a type of card is left on which no worker has started: it may do what this one cannot
         reasons = {run.key: self._impossible(run) for run in self._backlog.remaining()}
         skipped = [run for run in self._backlog.remaining() if reasons[run.key]]
         self._backlog.remove(skipped)
@@ -246,6 +285,12 @@ class Loop:
         """A process or its node is gone: the whole gang ends, and the run is tried again if it may be."""
         node = worker.nodes[rank or 0]
         busy = worker.busy
+        if not self._watch.look():  # no fault of the run: it begins again if the cluster comes back
+            self._workers.remove(worker)
+            self._cut_off.append(worker)
+            if busy is not None:
+                self._backlog.put(busy.run, self._preparation.forecast(busy.run))
+            return
         self._close(worker)
         if busy is None:
             log.warning("a process could not start on %s: %s", node.host, faults.in_a_line(error))
@@ -253,7 +298,8 @@ class Loop:
             yield from self._judge(node, faults.in_a_line(error))
             return
         failure = faults.failure(busy.run, error, host=node.host, attempt=busy.attempt, rank=rank)
-        delivered = worker.finish()[0]
+        delivered, _, _, printed = worker.finish()
+        self._printed[busy.run.key] += printed
         if failure.status == "lost":
             yield from self._lost(busy, delivered, failure, node)
         else:
@@ -281,8 +327,8 @@ class Loop:
         if node.id in self._cluster.set_aside or not self._blame.is_unfit(node.id, alone=not others):
             return
         losses = f"{self._blame.losses(node.id)} losses in a row, the last: {said}"
-        log.warning("node %s (%s) is set aside after %s", node.host, node.id, losses)
-        self._cluster.set_aside[node.id] = f"{node.host} ({losses})"
+        log.warning("node %s (%s) gets no more runs after %s; its logs: %s", node.host, node.id, losses, logs_folder())
+        self._cluster.set_aside[node.id] = f"{node.host} after {losses}; its logs: {logs_folder()}"
         yield from self._without_room()
 
     def _end_overdue(self) -> Iterator[Outcome]:
@@ -293,11 +339,13 @@ class Loop:
                 continue  # the next `_collect` takes it in
             busy = worker.busy
             if busy is None:
-                yield from self._died(worker, TimeoutError(f"no greeting within {START_TIMEOUT_S:g} s"), None)
+                yield from self._died(worker, TimeoutError(f"it did not start within {START_TIMEOUT_S:g} s"), None)
                 continue
             self._close(worker)
             failure = faults.timed_out(busy.run, self._sweep.timeout_s, host=worker.host, attempt=busy.attempt)
-            yield self._outcome(busy.run, worker.finish()[0], failure)
+            delivered, _, _, printed = worker.finish()
+            self._printed[busy.run.key] += printed
+            yield self._outcome(busy.run, delivered, failure)
 
     def _look_round(self) -> Iterator[Outcome]:
         """Now and then, see which nodes there are."""
@@ -319,19 +367,21 @@ class Loop:
         for kind, reason in {kind: self._cluster.why_never(kind) for kind in kinds}.items():
             stuck = [run for run in self._backlog.remaining() if reason and kind_of(run) == kind]
             self._backlog.remove(stuck)
+            if stuck:
+                log.error("no node can take %d of the runs that are left: %s", len(stuck), reason)
             for run in stuck:
                 earlier = self._earlier[run.key]
-                failure = faults.untried(run, reason or "", error_type="NoRoom")
+                failure = faults.untried(run, reason or "", error_type=faults.NO_ROOM)
                 if earlier:  # it was tried, and lost with the last node that could hold it
                     last = earlier.pop()
                     failure = last.model_copy(update={"error_message": f"{last.error_message}; now {reason}"})
                 yield self._outcome(run, (), failure)
 
     def _outcome(self, run: Run, results: tuple[RawProcessResult, ...], failure: ProcessFailure | None) -> Outcome:
-        earlier = tuple(self._earlier.pop(run.key, ()))
+        earlier, printed = tuple(self._earlier.pop(run.key, ())), self._printed.pop(run.key, "")
         self._avoid.pop(run.key, None)
         failure = failure and redacted(failure)
-        return Outcome(run=run, results=results, failure=failure, earlier_failures=earlier)
+        return Outcome(run=run, results=results, failure=failure, earlier_failures=earlier, printed=printed)
 
     def _close(self, worker: Worker) -> None:
         worker.close()

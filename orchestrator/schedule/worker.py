@@ -1,10 +1,11 @@
 """A worker as the driver holds it: one actor, or a gang of them in a placement group, and the run it is busy with."""
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -14,10 +15,11 @@ from orchestrator.backlog import Kind
 from orchestrator.hardware import Hardware
 from orchestrator.schedule.cluster import CPUS_PER_PROCESS, Cluster, Node, has_begun
 from workers.actor import Greeting, Measures, RemoteActor, Reply
+from workers.output import printed
 from workers.records import InferenceCost, ProcessFailure, RawProcessResult, Run
 
 START_TIMEOUT_S = 300.0
-"""Processes that have not greeted by then never will: their node is counted as having failed."""
+"""Processes that have not started by then never will: that counts as a loss of their node."""
 
 _PLACED_WITHIN_S = 10.0
 """Processes whose place is free have begun by then."""
@@ -43,6 +45,19 @@ class Busy:
     replies: dict[int, Reply] = field(default_factory=dict)
 
 
+class Ended(NamedTuple):
+    """What a run came to on all ranks."""
+
+    results: tuple[RawProcessResult, ...]
+    """In rank order."""
+    failure: ProcessFailure | None
+    """If a rank had one."""
+    reusable: bool
+    """Whether the processes are fit for another run."""
+    printed: str
+    """What they printed meanwhile."""
+
+
 class Worker:
     """Processes that are fed runs, one at a time.
 
@@ -60,6 +75,7 @@ class Worker:
         self.changes: set[str] = set()
         """What the last run left changed in its processes; see `workers.process_state`."""
         self.hardware: Hardware | None = None
+        self._greetings: dict[int, Greeting] = {}
         self._made = time.monotonic()
         self.deadline = self._made + START_TIMEOUT_S
         self.kept_waiting = False
@@ -126,21 +142,36 @@ class Worker:
             return isinstance(delivered.result, ProcessFailure)
         if isinstance(delivered, Greeting):
             self.hardware = Hardware(**delivered.hardware)
+            self._greetings[rank] = delivered
         if not self.refs:
             self.deadline = float("inf")
         return False
 
-    def finish(self) -> tuple[tuple[RawProcessResult, ...], ProcessFailure | None, bool]:
-        """Results in rank order, the failure if a rank had one, and whether the processes are fit for another run."""
+    def finish(self) -> Ended:
+        """End the run: what the ranks have delivered until now."""
         assert self.busy is not None
         replies = [self.busy.replies[rank] for rank in sorted(self.busy.replies)]
         results = tuple(reply.result for reply in replies if isinstance(reply.result, RawProcessResult))
         failures = [reply.result for reply in replies if isinstance(reply.result, ProcessFailure)]
         # One rank that runs out of memory makes the others fail in ways that only say so.
         failures.sort(key=lambda failure: failure.status != "oom")
+        printed = "".join(self._printed(self.busy, rank) for rank in range(self.kind.processes))
         self.busy, self.deadline = None, float("inf")
         self.changes = {change for reply in replies for change in reply.changes}
-        return results, failures[0] if failures else None, all(reply.reusable for reply in replies)
+        return Ended(results, failures[0] if failures else None, all(reply.reusable for reply in replies), printed)
+
+    def _printed(self, busy: Busy, rank: int) -> str:
+        """What a rank printed; of one that was killed, what it left on this host, or where it lies on another."""
+        greeting = self._greetings.get(rank)
+        if rank in busy.replies:
+            text = busy.replies[rank].printed
+        elif greeting is None:
+            text = ""
+        elif greeting.host == socket.gethostname():
+            text = printed(greeting.output_files, busy.run.key)
+        else:
+            text = f"what the process printed lies on {greeting.host}: {', '.join(greeting.output_files)}\n"
+        return f"=== rank {rank}\n{text}" if text and self.kind.processes > 1 else text
 
     def close(self) -> None:
         """End the processes, whatever they are doing: `ray.kill` also ends one that is hung or stopped."""

@@ -103,6 +103,11 @@ class Journal:
         found = self._entries(key for key in keys if among is None or key in among)
         return {key for key, outcome in found if outcome is not None and outcome.status in taken}
 
+    def others(self, keys: Collection[str]) -> list[str]:
+        """Keys of the runs here that are not among `keys`, whatever they came to."""
+        names = self._folder.names("journal")
+        return [key for name in names if name.endswith(".json") and (key := name.removesuffix(".json")) not in keys]
+
     def set_corrupt_aside(self) -> list[str]:
         """Move away the files that could not be read, and return where they now lie."""
         names, self._corrupt = sorted(set(self._corrupt)), []

@@ -22,7 +22,7 @@ def test_a_node_that_goes_wrong_is_set_aside_and_a_node_that_goes_away_is_surviv
     assert driver.ended(timeout_s=240) == 0, driver.said
     nodes = [node for *_, node in lines(log)]
     assert nodes.count(other.node_id) == 2
-    assert f"({other.node_id}) is set aside after 2 losses in a row" in driver.said
+    assert f"({other.node_id}) gets no more runs after 2 losses in a row" in driver.said
     assert pq.read_table(tmp_path / "bad/results.parquet")["status"].to_pylist() == ["ok"] * 4
 
     log.unlink()

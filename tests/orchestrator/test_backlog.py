@@ -214,3 +214,17 @@ def test_failing_nodes_lose_no_run_and_repeat_little() -> None:
     assert sorted(report.done) == sorted(one.key for one in made.runs)
     assert report.failed_nodes >= 5
     assert 0 < report.repeated_share < 0.03
+
+
+def test_a_cell_that_will_not_pass_is_withdrawn_and_the_others_stay() -> None:
+    made = backlog(sweep(3, a=[5, 7], b=[6]))
+    first = made.take(ONE, loaded=None)
+    assert first is not None
+    withdrawn = made.withdraw(first)
+    assert [(one.cell.cell_id, one.repeat) for one in withdrawn] == [(first.cell.cell_id, 1), (first.cell.cell_id, 2)]
+    assert made.kinds() == {ONE: len(made)} == {ONE: 6}
+    assert made.withdraw(first) == []
+    left = taken(made)
+    assert (first.cell.model.name, first.cell.input_tokens) not in left
+    assert len(left) == 6
+    assert made.kinds() == {}

@@ -172,6 +172,8 @@ class ProcessFailure(Record):
     """What it said, in one printable line; its middle is left out where it is longer than 4,000 characters."""
     traceback: Traceback | None = None
     """Where it was raised, printable; its middle is left out where it is longer than 64,000 characters."""
+    log: str | None = None
+    """Log of the run, relative to the results' folder; null where there is none."""
     host: str | None = None
     """Where it happened."""
     attempt: Ordinal = 1
@@ -188,6 +190,8 @@ class Outcome(Record):
     """Why it failed; null where it did not."""
     earlier_failures: tuple[ProcessFailure, ...] = ()
     """Failures of earlier tries of the same run."""
+    printed: str = Field("", exclude=True)
+    """What its processes printed, for the run's log; not kept in the journal."""
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:

@@ -122,3 +122,9 @@ def _printed(results: list[AggregatedResult], width: int) -> str:
     stream = io.StringIO()
     Console(file=stream, width=width, force_terminal=False).print(report.table(results))
     return stream.getvalue()
+
+
+def test_cells_that_came_to_one_end_are_one_line_with_their_number() -> None:
+    rows = [sweeps.failed(model="m", precision="fp16", batch=batch, message="no node is left") for batch in range(72)]
+    (line,) = [line for line in _printed([*rows, LONG], 160).splitlines() if "no node is left" in line]
+    assert line == "oom: 72 cells, the first m fp16 batch 0 128/32: OutOfMemoryError: no node is left"

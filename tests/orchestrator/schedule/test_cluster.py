@@ -92,7 +92,22 @@ def test_a_node_that_was_set_aside_is_not_used_and_named() -> None:
     two.set_aside["a"] = "a"
     assert placed(two, Kind(1)) == ["b"]
     two.set_aside["b"] = "b"
-    assert str(two.why_never(Kind(1))).endswith("; set aside: a, b")
+    assert str(two.why_never(Kind(1))).endswith("; gets no more runs: a, b")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([], "0 nodes, no GPU, 0 CPUs"),
+        ([node("a", 0, card=None, cpus=1)], "1 node, no GPU, 1 CPU"),
+        ([node("a"), node("b", 1, card="T4")], "2 nodes, 9 GPUs (H100, T4), 128 CPUs"),
+    ],
+)
+def test_a_cluster_is_summed_up_in_one_line(nodes: list[Node], said: str) -> None:
+    assert (
+        cluster(*nodes, origin="joined the Ray cluster at h:6379").summary
+        == f"joined the Ray cluster at h:6379: {said}"
+    )
 
 
 def test_without_room_a_kind_waits_as_long_as_the_sweep_says(monkeypatch: pytest.MonkeyPatch) -> None:

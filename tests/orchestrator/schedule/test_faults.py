@@ -162,6 +162,33 @@ def test_processes_that_cannot_start_end_the_sweep_with_the_node_and_the_reason(
         assert "libcudart.so.13 is missing" in outcome.failure.error_message
 
 
+def test_what_will_not_pass_is_tried_once_and_what_passed_before_is_tried_to_the_end(tmp_path: Path) -> None:
+    acts: dict[str, Act] = {
+        "oom": {"raises": "CUDA out of memory. Tried to allocate 2.00 GiB"},
+        "hangs": {"sleep_s": 600},
+        "good": {},
+        "broken at its second repeat": {"raises": "no", "on_repeat": 1},
+        "lost": {"exits": 3},
+    }
+    logged = [act | {"log": str(tmp_path / name)} for name, act in acts.items()]
+    asked: dict[str, Any] = {"repeats": 3, "timeout_s": 5, "max_attempts": 1, "placement": {"exclusive_node": True}}
+    outcomes = made(logged, **asked)
+    ends = {name: [outcome for outcome in outcomes if outcome.run.cell.generate["act"]["log"].endswith(name)]
+            for name in acts}  # fmt: skip
+    assert {name: statuses(some) for name, some in ends.items()} == {
+        "oom": ["oom"] * 3, "hangs": ["timeout"] * 3, "good": ["ok"] * 3,
+        "broken at its second repeat": ["ok", "failed", "ok"], "lost": ["lost"] * 3,
+    }  # fmt: skip
+    assert {name: len(lines(tmp_path / name)) for name in acts} == {
+        "oom": 1, "hangs": 1, "good": 3, "broken at its second repeat": 3, "lost": 3,
+    }  # fmt: skip
+    failures = [outcome.failure for outcome in ends["oom"] if outcome.failure]
+    assert [failure.attempt for failure in failures] == [1, 0, 0]
+    assert {failure.error_message.partition(": CUDA")[0] for failure in failures[1:]} == {
+        "not tried: repeat 0 ran out of memory"
+    }
+
+
 def test_a_process_killed_from_outside_without_further_attempts_is_lost_and_the_others_are_ok(tmp_path: Path) -> None:
     log = tmp_path / "log"
 

@@ -1,0 +1,105 @@
+"""Which Ray cluster a driver is about to join, and whether it answers.
+
+Asked before `ray.init`, and answered in seconds: Ray tries an address where nobody listens for minutes, and then raises
+what it found in many lines.
+"""
+
+import difflib
+import os
+import socket
+
+import grpc
+from ray._private import services
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.utils import get_ray_address_file
+
+ANSWERS_WITHIN_S = 5.0
+"""A cluster that takes longer to answer counts as not there."""
+
+_PORT = 6379
+"""Where a head listens unless `ray start` is told otherwise."""
+
+_OWN = "RAY_ADDRESS=local starts a Ray on this machine instead"
+
+
+class ClusterError(Exception):
+    """There is no cluster to join, or none can be started. The message is one line, and says what to do."""
+
+
+def checked() -> str | None:
+    """`host:port` of the cluster that `ray.init()` is about to join; null where it is about to start one here.
+
+    Raises:
+        ClusterError: The address is wrong, nobody answers there, or the cluster has no node on this machine.
+    """
+    given = os.environ.get("RAY_ADDRESS", "")
+    if given not in ("", "auto", "local"):
+        parsed(given)
+    try:
+        address = services.canonicalize_bootstrap_address(given or None)
+    except ConnectionError as error:
+        raise ClusterError(
+            "RAY_ADDRESS=auto, but no Ray cluster runs on this machine: `ray start --head` starts one; " + _OWN
+        ) from error
+    if address is None:
+        return None
+    check_answers(address)
+    if not services.find_node_ids():
+        raise ClusterError(
+            f"the Ray cluster at {address} has no node on this machine, and a sweep's driver needs one: "
+            f"`ray start --address={address}` adds this machine, `ray job submit` runs the sweep there; {_OWN}"
+        )
+    return str(address)
+
+
+def parsed(address: str) -> tuple[str, int]:
+    """Host and port of an address as `RAY_ADDRESS` gives it.
+
+    Raises:
+        ClusterError: It is none that a sweep's driver can use.
+    """
+    takes = f"RAY_ADDRESS: {address!r} is no address of a cluster's head, which is HOST:PORT, `auto` or `local`"
+    if "://" in address:
+        dashboard = address if address.startswith("http") else "http://HEAD:8265"
+        raise ClusterError(
+            f"{takes}: a sweep's driver runs on a node of its cluster. From elsewhere: "
+            f"ray job submit --address {dashboard} --working-dir . -- python -m orchestrator SWEEP.yaml"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        words = difflib.get_close_matches(address.strip().lower(), ("auto", "local"), n=1)
+        near = words[0] if words else f"{host or address.partition(':')[0] or 'HEAD'}:{_PORT}"
+        raise ClusterError(f"{takes}; did you mean {near!r}?")
+    return host.strip("[]"), int(port)
+
+
+def source() -> str:
+    """What names the cluster to join: `RAY_ADDRESS`, or the file that `ray start` leaves on its machine."""
+    by_file = os.environ.get("RAY_ADDRESS", "") in ("", "auto")
+    return str(get_ray_address_file(None)) if by_file else "RAY_ADDRESS"
+
+
+def check_answers(address: str) -> None:
+    """Return once a cluster answers at `host:port`.
+
+    Raises:
+        ClusterError: It does not within seconds.
+    """
+    if silence := _silence(address):
+        raise ClusterError(f"no Ray cluster answers at {address}, which {source()} names: {silence}; {_OWN}")
+
+
+def _silence(address: str) -> str | None:
+    """Why no cluster answers there; null where one does."""
+    try:
+        socket.create_connection(parsed(address), timeout=ANSWERS_WITHIN_S).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    channel = init_grpc_channel(address)
+    try:
+        grpc.channel_ready_future(channel).result(timeout=ANSWERS_WITHIN_S)
+    except grpc.FutureTimeoutError:
+        return "what listens there is no Ray"
+    finally:
+        channel.close()
+    return None

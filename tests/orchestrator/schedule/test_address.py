@@ -1,0 +1,113 @@
+"""The cluster that a driver is about to join: a bad address is one line, in seconds, before Ray is asked."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.schedule import address
+from orchestrator.schedule.address import ClusterError
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("lokal", "did you mean 'local'?"),
+        ("head", "did you mean 'head:6379'?"),
+        ("head:", "did you mean 'head:6379'?"),
+        (":6379", "did you mean 'HEAD:6379'?"),
+        ("head:99999", "did you mean 'head:6379'?"),
+        ("head:six", "did you mean 'head:6379'?"),
+        ("ray://head:10001", "ray job submit --address http://HEAD:8265 "),
+        ("http://head:8265", "ray job submit --address http://head:8265 "),
+    ],
+)
+def test_what_is_no_address_is_one_line_with_what_was_meant(
+    given: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", given)
+    with pytest.raises(ClusterError) as caught:
+        address.checked()
+    assert str(caught.value).startswith(f"RAY_ADDRESS: {given!r} is no address of a cluster's head")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["local", ""])
+def test_a_ray_of_its_own_is_started_where_none_is_named(
+    given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", given)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert address.checked() is None
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """`host:port` where nobody listens: the port is taken and not opened."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def foreign() -> Iterator[str]:
+    """`host:port` of something that is no Ray: it hangs up on whoever calls."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    server.accept()[0].close()
+                except OSError:
+                    return
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_address_where_nobody_answers_is_named_with_the_reason(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", silent)
+    said = rf"no Ray cluster answers at {silent}, which RAY_ADDRESS names: Connection refused; RAY_ADDRESS=local starts"
+    with pytest.raises(ClusterError, match=said):
+        address.check_answers(silent)
+
+
+def test_a_port_of_something_else_is_no_cluster(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "ANSWERS_WITHIN_S", 0.5)
+    with pytest.raises(ClusterError, match="what listens there is no Ray"):
+        address.check_answers(foreign)
+
+
+def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_the_file(
+    silent: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    file = tmp_path / "ray" / "ray_current_cluster"
+    file.parent.mkdir()
+    file.write_text(f"{silent.replace('127.0.0.1', '127.1.1.1')}\n")
+    with pytest.raises(ClusterError, match=rf"which {file} names: "):
+        address.checked()
+
+
+def test_a_cluster_that_answers_is_joined(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
+    assert address.checked() == ray_address
+
+
+def test_a_sweep_whose_cluster_does_not_answer_ends_with_one_line_and_exit_2(silent: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(
+        "{name: s, models: [{name: m, config: {model_type: gpt2}}], precisions: [fp32]}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "sweep.yaml"],
+        cwd=tmp_path, env=os.environ | {"RAY_ADDRESS": silent}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "no Ray cluster answers at" in done.stderr

@@ -1,0 +1,109 @@
+"""Whether the cluster is still there: a head that restarts is waited for, a raylet that died is not."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from orchestrator.schedule import watch
+from orchestrator.schedule.watch import ClusterLost, Watch
+
+
+class Machine:
+    """What a driver sees of its cluster: a raylet's socket, a control store's port, and the time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 100.0
+        self._raylet = socket.socket(socket.AF_UNIX)
+        self._raylet.bind(str(folder / "raylet"))
+        self._raylet.listen()
+        self.start_control_store()
+
+    def node(self, folder: Path, *, head: bool) -> SimpleNamespace:
+        host, port = self._store.getsockname()
+        return SimpleNamespace(
+            gcs_address=f"{host}:{port}", raylet_socket_name=str(folder / "raylet"), head=head,
+            get_logs_dir_path=lambda: "/ray/logs",
+        )  # fmt: skip
+
+    def start_control_store(self, port: int = 0) -> None:
+        self._store = socket.create_server(("127.0.0.1", port))
+        self._port = int(self._store.getsockname()[1])
+
+    def stop_control_store(self) -> int:
+        self._store.close()
+        return self._port
+
+    def kill_raylet(self) -> None:
+        self._raylet.accept()[0].close()
+        self._raylet.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setattr(watch, "_lost", watch.threading.Event())
+    made = Machine(tmp_path)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: made.now)
+    yield made
+    made.stop_control_store()
+
+
+def watching(machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch, *, head: bool = False) -> Watch:
+    """A watch that looks when it is told, not by itself."""
+    monkeypatch.setattr(ray._private.worker, "_global_node", machine.node(folder, head=head))
+    return Watch()
+
+
+def test_a_head_that_restarts_in_time_is_waited_for(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watching(machine, tmp_path, monkeypatch)
+    assert seen.look()
+    port = machine.stop_control_store()
+    assert not seen.look()
+    machine.now += 39
+    assert not seen.look()
+    seen.check()
+    machine.start_control_store(port)
+    assert seen.look()
+    assert seen.answers
+
+
+def test_a_head_that_does_not_come_back_is_lost_before_ray_ends_the_driver(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watching(machine, tmp_path, monkeypatch)
+    machine.stop_control_store()
+    seen.look()
+    machine.now += 41
+    seen.look()
+    said = (
+        r"lost the Ray cluster at 127.0.0.1:\d+: its control store \(GCS\) has not answered for 41 s; Ray's logs: /ray"
+    )
+    with pytest.raises(ClusterLost, match=said):
+        seen.check()
+    assert watch.lost()
+
+
+def test_a_ray_that_was_started_here_does_not_restart_its_control_store(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watching(machine, tmp_path, monkeypatch, head=True)
+    machine.stop_control_store()
+    seen.look()
+    with pytest.raises(ClusterLost, match=r"its control store \(GCS\) has not answered;"):
+        seen.check()
+
+
+def test_the_raylet_of_this_machine_is_lost_at_once(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watching(machine, tmp_path, monkeypatch)
+    assert seen.look()
+    machine.kill_raylet()
+    assert not seen.look()
+    with pytest.raises(ClusterLost, match="the raylet of this machine, through which its driver works, has died"):
+        seen.check()
