@@ -54,7 +54,8 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers d
 def real_sweep(**settings: Any) -> SweepConfig:
     usual = {
         "name": "gangs", "models": {"name": "tiny", "config": LLAMA}, "precisions": "fp32", "device": "cpu",
-        "axes": {"batch_size": 4, "input_tokens": 7, "output_tokens": 5}, "window": {"max_generations": 3},
+        "axes": {"batch_size": 4, "input_tokens": 7, "output_tokens": 5},
+        "window": {"relative_uncertainty": 1e-9, "max_s": 3, "max_generations": 1_000_000},  # a rank may stall
         "placement": {"gpus_per_process": 1},
     }  # fmt: skip
     return config.from_mapping(usual | settings)
