@@ -1,9 +1,10 @@
 """The measured window: the pure rule that says when it may end, and the loop that follows it."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter  # by name: a model's own code may replace it in its module
+from time import time as unix_time
 
 from scipy.special import stdtrit
 
@@ -103,17 +104,17 @@ def measure_window(
     def meet_again() -> None:
         nonlocal met
         meet()
-        met = time.perf_counter()
+        met = perf_counter()
 
     meet()
     peak.begin()
     meter.begin(barrier=meet_again)  # waits for the device, and for a step of the energy counters
-    start_unix_s, start = time.time(), time.perf_counter()
+    start_unix_s, start = unix_time(), perf_counter()
     while not agree(may_end(rule, times, energy_uncertainty=meter.relative_uncertainty_after(times.total_s))):
         generations.append(generate())
         times.add(generations[-1].e2e_s)
     synchronize()
-    window_s = time.perf_counter() - start
+    window_s = perf_counter() - start
     held = peak.end()
     energy = meter.end()
     return MeasuredWindow(

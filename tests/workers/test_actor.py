@@ -1,6 +1,7 @@
 """An exception becomes a failure, whatever it says."""
 
 import os
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -20,8 +21,24 @@ class Raises:
     def measure(self, *_: object, **__: object) -> None:
         raise self._error
 
-    def memory_came_back(self) -> bool:
-        return True
+    def changes(self) -> tuple[str, ...]:
+        return ()
+
+
+class Allocated:
+    """What a run has in memory."""
+
+
+class Keeps:
+    """A measurer whose run fails while it has something in memory; it says whether that is still there."""
+
+    def measure(self, *_: object, **__: object) -> None:
+        allocated = Allocated()
+        self._seen = weakref.ref(allocated)
+        raise RuntimeError("CUDA out of memory")
+
+    def changes(self) -> tuple[str, ...]:
+        return () if self._seen() is None else ("memory",)
 
 
 class SaysNothingError(RuntimeError):
@@ -89,3 +106,11 @@ def test_model_code_that_calls_exit_is_a_failure_and_no_lost_process(
 ) -> None:
     got = failure(SystemExit("no licence"))
     assert (got.status, got.error_type, got.error_message) == ("failed", "SystemExit", "no licence")
+
+
+def test_what_a_failed_run_had_in_memory_is_gone_before_its_process_is_looked_at() -> None:
+    actor = MeasuringActor(Keeps, 0, 1, 1)  # type: ignore[arg-type]
+    actor.prepare({})
+    reply = actor.run(RUN, None, None, 1)
+    assert isinstance(reply.result, ProcessFailure)
+    assert (reply.result.status, reply.reusable, reply.changes) == ("oom", True, ())

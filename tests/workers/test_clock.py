@@ -1,5 +1,4 @@
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from workers.clock import HostClock, token_clock
 
 def test_every_token_gets_its_time_and_itl_has_one_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([100.0, 100.5, 100.75, 101.0, 102.0, 102.25])
-    monkeypatch.setattr("workers.clock.time", SimpleNamespace(perf_counter=moments.__next__))
+    monkeypatch.setattr("workers.clock.perf_counter", moments.__next__)
     clock = HostClock(rows=3)
     clock.start()
     for _ in range(4):
@@ -29,6 +28,14 @@ def test_one_generation_leaves_nothing_to_the_next() -> None:
         for _ in range(tokens):
             clock(None, None)
         assert len(clock.stop().token_s) == tokens
+
+
+def test_a_clock_that_a_models_code_replaces_is_not_the_one_that_times_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = HostClock(rows=1)
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    clock.start()
+    clock(None, None)
+    assert clock.stop().e2e_s > 0
 
 
 def test_it_never_stops_a_sequence() -> None:

@@ -79,7 +79,8 @@ def test_nothing_but_generations_and_the_last_wait_for_the_device_is_in_the_wind
             self.now_s += seconds
 
     clock = Clock()
-    monkeypatch.setattr("workers.window.time", clock)
+    monkeypatch.setattr("workers.window.unix_time", clock.time)
+    monkeypatch.setattr("workers.window.perf_counter", clock.perf_counter)
     durations = iter([1.0, 1.25, 1.0])
 
     def generate() -> TokenTimes:

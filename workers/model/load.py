@@ -3,9 +3,9 @@
 import logging
 import os
 import socket
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -73,7 +73,7 @@ def load(cell: Cell) -> LoadedModel:
     kinds.allow_tf32(cell.precision, device)
     _quieten()
     arguments = _arguments(cell, device)  # imports the quantising libraries, which is no part of loading
-    begin = time.perf_counter()
+    begin = perf_counter()
     try:
         model = _from_source(cell, arguments) if cell.model.source else _from_config(cell, device, arguments)
     except MeasureError:
@@ -90,7 +90,7 @@ def load(cell: Cell) -> LoadedModel:
         )
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return LoadedModel(model=model, spec=cell.model, device=device, load_s=time.perf_counter() - begin)
+    return LoadedModel(model=model, spec=cell.model, device=device, load_s=perf_counter() - begin)
 
 
 def attention_used(loaded: LoadedModel) -> str | None:
