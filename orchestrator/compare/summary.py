@@ -78,10 +78,10 @@ def _gate_verdict(report: GateReport) -> str:
             "cell; spread them (more repeats, longer windows), or say with --burst what to reckon with here"
         )
     unjudged = len(report.comparisons) - report.judged
+    doubtful = sum(c.verdict == "doubtful" for c in report.comparisons)
     unable = sum(not c.can_fail for c in report.comparisons) - unjudged
-    said = (f"; {unable} rest on repeats side by side" if unable else "") + (
-        f"; {unjudged} not comparable" if unjudged else ""
-    )
+    counts = {"doubtful": doubtful, "rest on repeats side by side": unable, "not comparable": unjudged}
+    said = "".join(f"; {count} {what}" for what, count in counts.items() if count)
     return f"PASSED: no loss beyond {_percent(report.threshold)} in {_plural(report.judged, 'comparison')}{said}"
 
 
