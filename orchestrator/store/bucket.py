@@ -66,7 +66,7 @@ class Bucket:
             yield [file.file for file in files]
             for name, file in zip(names, files, strict=True):
                 file.flush()
-                self._call("upload", name, file.name, more_s=file.tell() / _SLOWEST_BYTES_PER_S)
+                self._call("upload", name, file.name, more_s=Path(file.name).stat().st_size / _SLOWEST_BYTES_PER_S)
 
     def write(self, name: str, data: bytes) -> None:
         """Put `data` under `name`."""
