@@ -107,9 +107,9 @@ class Preparation:
 
     def _hopeless(self, model: str, backlog: Backlog) -> Iterator[tuple[Run, ProcessFailure]]:
         """Take out the model's runs that cannot succeed, before a GPU is taken for them."""
-        reasons = [(run, reason) for run in self._runs[model] if (reason := self._cannot_run(run))]
-        backlog.remove([run for run, _ in reasons])
-        yield from ((run, untried(run, reason)) for run, reason in reasons)
+        hopeless = [(run, reason) for run in self._runs[model] if (reason := self._cannot_run(run))]
+        backlog.remove([run for run, _ in hopeless])
+        yield from ((run, untried(run, reason)) for run, reason in hopeless)
 
     def _cannot_run(self, run: Run) -> str | None:
         cost, _ = self.cost(run)

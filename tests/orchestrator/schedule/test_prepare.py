@@ -240,11 +240,9 @@ def test_a_run_that_cannot_succeed_is_skipped_before_a_process_is_started_or_wei
     cluster = Cluster(device="cuda", units_per_process=1, exclusive_node=False, strategy="STRICT_PACK")
     preparation, backlog = Preparation(runs, cluster, estimate=counts), Backlog(runs, keep_order=False)
     concurrent.futures.wait(preparation.counts)
-    skipped = dict(preparation.settle_counts(preparation.counted, backlog))
-    assert [run.key for run in skipped] == [run.key for run in runs[1:]]
-    assert {(failure.status, failure.error_message) for failure in skipped.values()} == {
-        ("skipped", "no position 2000")
-    }
+    skipped = list(preparation.settle_counts(preparation.counted, backlog))
+    assert [run for run, _ in skipped] == runs[1:]
+    assert {(failure.status, failure.error_message) for _, failure in skipped} == {("skipped", "no position 2000")}
     assert list(backlog.remaining()) == [runs[0]]
     assert preparation.at_hand(runs[2], [])  # nothing is fetched for it
 
