@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from workers.records import Shape
 
-AT_ONCE = 20_000
+AT_ONCE = 10_000
 """Effort up to which every pass is counted without asking whether fewer would do: seconds. Unit: passes x modules."""
 
 IN_DOUBT = 150_000
