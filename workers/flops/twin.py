@@ -7,6 +7,7 @@ and meta tensors hold no answer.
 """
 
 import inspect
+from copy import copy
 from typing import Any
 
 import torch
@@ -66,10 +67,13 @@ def _take_fixed_frequencies(model: Any) -> None:
     """
     for module in model.modules():
         kinds = getattr(module, "rope_type", None)
-        if isinstance(kinds, str) and "dynamic" in kinds:
-            module.rope_type = "default"
-        elif isinstance(kinds, dict):
+        if isinstance(kinds, dict):
             module.rope_type = {layer: "default" if "dynamic" in kind else kind for layer, kind in kinds.items()}
+        elif kinds == "dynamic":
+            module.rope_type = "default"
+        elif kinds == "longrope":  # PhiMoE's asks its config, the others compute both sets of frequencies
+            module.config = copy(module.config)
+            module.config.rope_parameters = {**module.config.rope_parameters, "rope_type": "default"}
 
 
 class Generation:

@@ -16,6 +16,10 @@ ACROSS = Shape(batch_size=2, input_tokens=20, output_tokens=12, precision="fp32"
 CASES = {
     "Phi-3 computes its prompt again": ("phi3", SWITCH),
     "as with two sets of frequencies": ("phi3", {**SWITCH, "rope_parameters": {**LONGROPE, **SWITCH}}),
+    "PhiMoE does too": (
+        "phimoe",
+        {**SWITCH, "rope_parameters": {**LONGROPE, **SWITCH, "short_mscale": 1.0, "long_mscale": 1.2}},
+    ),
     "Phi-4 forgets its prompt at each pass": ("phi4_multimodal", SWITCH),
     "XLNet keeps the first of what it computed": ("xlnet", {"reuse_len": 6}),
     "XLNet forgets": ("xlnet", {"mem_len": 10, "reuse_len": 4}),
