@@ -97,13 +97,17 @@ def _read(status):
         return "\nState:\tZ"
 
 
-SLOW = [Shape(batch_size=1, input_tokens=4, output_tokens=900)]
+ENDLESS = ModelSpec(
+    name="m", config={"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 64, "vocab_size": 99}
+)
+LONG = Shape(batch_size=1, input_tokens=20_000, output_tokens=2)
+"""A scan over so many tokens in so many layers takes longer than any test may."""
 
 
 def test_leaving_ends_its_forks_too():
     def ask():
         with pytest.raises(EstimateError):
-            made.estimate(spec(n_layer=40), SLOW)
+            made.estimate(ENDLESS, [LONG])
 
     with EstimatorProcess() as made:
         asking = threading.Thread(target=ask)
@@ -120,7 +124,7 @@ from workers.flops import EstimatorProcess, Shape
 from workers.records import ModelSpec
 process = EstimatorProcess()
 print(process.pid, flush=True)
-process.estimate(ModelSpec(name="m", config={SMALL | {"n_layer": 40}}), [Shape.model_validate({SLOW[0].model_dump()})])
+process.estimate(ModelSpec.model_validate({ENDLESS.model_dump()}), [Shape.model_validate({LONG.model_dump()})])
 """
     asking = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     counting = int(asking.stdout.readline())
@@ -134,7 +138,7 @@ process.estimate(ModelSpec(name="m", config={SMALL | {"n_layer": 40}}), [Shape.m
 def test_a_fork_takes_its_own_along_when_it_is_killed(process):
     def ask():
         with pytest.raises(EstimateError, match="status -9"):
-            process.estimate(spec(n_layer=40), SLOW)
+            process.estimate(ENDLESS, [LONG])
 
     asking = threading.Thread(target=ask)
     asking.start()
