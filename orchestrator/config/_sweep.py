@@ -232,7 +232,7 @@ class SweepFile(Record):
     device: Device = "auto"
     """Where the models run: `auto` takes CUDA where the cluster has GPUs."""
     isolation: Literal["reuse", "fresh"] = "reuse"
-    """Whether processes go on to the next run, or each run has a process of its own."""
+    """Whether a process that a run left unchanged goes on to the next run, or each run has one of its own."""
     max_attempts: PositiveInt = 3
     """Tries of a run whose process or node was lost."""
     max_node_failures: PositiveInt = 3
