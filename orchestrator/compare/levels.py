@@ -15,9 +15,9 @@ from orchestrator.compare.figures import Figure
 from orchestrator.compare.night import Sample
 from orchestrator.compare.noise import Floats
 
-_FAR = 6.0
-"""A repeat this many standard deviations worse than the better ones is set aside: a burst is worth more than ten at 2 %
-noise, and repeats are so few that chance reaches four."""
+_FAR = 7.0
+"""A repeat this many standard deviations worse than the better ones is set aside. A burst is worth more than ten at 2 %
+noise; with a lower bound, a cell that is noisier than the others would lose repeats by chance."""
 
 
 @dataclass(frozen=True)
