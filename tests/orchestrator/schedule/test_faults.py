@@ -165,24 +165,22 @@ def test_processes_that_cannot_start_end_the_sweep_with_the_node_and_the_reason(
 def test_what_will_not_pass_is_tried_once_and_what_passed_before_is_tried_to_the_end(tmp_path: Path) -> None:
     acts: dict[str, Act] = {
         "oom": {"raises": "CUDA out of memory. Tried to allocate 2.00 GiB"},
-        "hangs": {"sleep_s": 600},
         "good": {},
         "broken at its second repeat": {"raises": "no", "on_repeat": 1},
-        "lost": {"exits": 3},
+        "hangs": {"sleep_s": 600},
     }
     logged = [act | {"log": str(tmp_path / name)} for name, act in acts.items()]
-    asked: dict[str, Any] = {"repeats": 3, "timeout_s": 5, "max_attempts": 1, "placement": {"exclusive_node": True}}
-    outcomes = made(logged, **asked)
-    ends = {name: [outcome for outcome in outcomes if outcome.run.cell.generate["act"]["log"].endswith(name)]
-            for name in acts}  # fmt: skip
-    assert {name: statuses(some) for name, some in ends.items()} == {
-        "oom": ["oom"] * 3, "hangs": ["timeout"] * 3, "good": ["ok"] * 3,
-        "broken at its second repeat": ["ok", "failed", "ok"], "lost": ["lost"] * 3,
-    }  # fmt: skip
-    assert {name: len(lines(tmp_path / name)) for name in acts} == {
-        "oom": 1, "hangs": 1, "good": 3, "broken at its second repeat": 3, "lost": 3,
-    }  # fmt: skip
-    failures = [outcome.failure for outcome in ends["oom"] if outcome.failure]
+    outcomes = made(logged, repeats=3, timeout_s=3, placement={"exclusive_node": True})
+    by_name = {name: outcomes[place :: len(acts)] for place, name in enumerate(acts)}  # runs come by rounds
+    assert {name: statuses(some) for name, some in by_name.items()} == {
+        "oom": ["oom"] * 3,
+        "good": ["ok"] * 3,
+        "broken at its second repeat": ["ok", "failed", "ok"],
+        "hangs": ["timeout"] * 3,
+    }
+    tries = {name: len(lines(tmp_path / name)) for name in acts}
+    assert tries == {"oom": 1, "good": 3, "broken at its second repeat": 3, "hangs": 1}
+    failures = [outcome.failure for outcome in by_name["oom"] if outcome.failure]
     assert [failure.attempt for failure in failures] == [1, 0, 0]
     assert {failure.error_message.partition(": CUDA")[0] for failure in failures[1:]} == {
         "not tried: repeat 0 ran out of memory"
@@ -292,3 +290,4 @@ def test_each_error_of_rays_has_its_status(error: Exception, status: str) -> Non
     failure = faults.failure(run, error, host="h", attempt=1)
     assert (failure.status, failure.attempt) == (status, 1)
     assert failure.error_message
+    assert faults.is_hopeless(failure) == (status != "lost"), "what was lost may pass on another try"
