@@ -31,7 +31,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("kind", "changes"), CASES.values(), ids=CASES)
+USUAL = (
+    "Phi-3 computes its prompt again",
+    "Phi-4 forgets its prompt at each pass",
+    "XLNet keeps the first of what it computed",
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [pytest.param(*case, id=name, marks=() if name in USUAL else pytest.mark.slow) for name, case in CASES.items()],
+)
 def test_a_run_across_what_changes_its_passes_is_counted_right(kind, changes):
     made = tiny(kind, **changes)
     cost = estimator().estimate(spec(made), [ACROSS])[0]
@@ -73,15 +83,14 @@ def test_few_passes_are_doubted_where_a_prompt_as_long_leaves_another_cache(kind
     ("kind", "most"),
     [
         ("gpt2", 256),
-        ("opt", 256),
-        ("gptj", 256),
-        ("ctrl", 256),
-        ("mpt", 64),
-        ("biogpt", 256),
-        ("xglm", None),
-        ("llama", None),
+        *(
+            pytest.param(kind, most, marks=pytest.mark.slow)
+            for kind, most in {
+                "opt": 256, "gptj": 256, "ctrl": 256, "biogpt": 256, "mpt": 64, "xglm": None, "llama": None,
+            }.items()
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_run_past_the_table_of_positions_fails_as_foretold(kind, most):
     made = tiny(kind, **({"max_seq_len": 64} if kind == "mpt" else {}))
     shapes = [Shape(batch_size=1, input_tokens=(most or 256) - 1, output_tokens=new) for new in (2, 3)]
