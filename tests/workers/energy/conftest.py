@@ -72,3 +72,17 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def machine_of(tmp_path: Path) -> Iterator[Any]:
+    """Makes a machine with as many cards as asked for."""
+    made: list[Machine] = []
+
+    def make(*, gpus: int) -> Machine:
+        made.append(Machine(tmp_path, gpus=gpus))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        machine.close()

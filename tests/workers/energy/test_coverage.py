@@ -35,7 +35,7 @@ BOUNDS = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_truth_lies_within_the_stated_uncertainty_as_often_as_promised(family: str) -> None:
-    assert_the_promise(family, range(200))
+    assert_the_promise(family, range(150))
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def rests_around_any_work(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(scenario=rests_around_any_work(), seed=st.integers(0, 2**32 - 1))
 def test_no_shape_of_a_windows_power_is_missed_by_much(scenario: Scenario, seed: int) -> None:
     record, figure = metered(scenario, seed)
