@@ -228,10 +228,12 @@ def _left_out(comparisons: list[Comparison]) -> list[str]:
         counts = sum(c.baseline_set_aside for c in found), sum(c.candidate_set_aside for c in found)
         if any(counts):
             repeats = sum(c.baseline_repeats + c.candidate_repeats for c in found) + sum(counts)
+            most = max(found, key=lambda c: (c.candidate_set_aside, c.baseline_set_aside))
             notes.append(
                 f"{figure.name}: {sum(counts)} of {repeats} repeats ({counts[0]} on the baseline, {counts[1]} on the "
                 "candidate) are far worse than the others of their cells and are set aside: load on the machine, or a "
-                "fault that comes and goes"
+                f"fault that comes and goes; the most in {most.cell.label}: {most.baseline_set_aside} on the baseline, "
+                f"{most.candidate_set_aside} on the candidate"
             )
     return notes
 

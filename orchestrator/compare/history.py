@@ -29,6 +29,8 @@ class Series:
     """Mean logarithm of each night's repeats; NaN where there is none."""
     n: Floats
     """Repeats of each night that count; 0 where there is none."""
+    set_aside: Floats
+    """Repeats of each night that do not."""
     span_s: Floats
     """From the first to the last start of them. Unit: s."""
     variance: Floats
@@ -82,6 +84,7 @@ def history(nights: list[Night], rules: Rules) -> HistoryReport:
         between_night_noise={series.figure.name: added.variance**0.5 for series, added in known},
         repeat_noise={series.figure.name: float(np.median(series.variance)) ** 0.5 for series, _ in known},
         breaks=_breaks(nights, rules.across),
+        notes=_left_out(every, nights),
     )
 
 
@@ -95,13 +98,13 @@ def _series(figure: Figure, nights: list[Night], across: Collection[str]) -> Ser
                 row[column] = sample
     if not rows:
         empty = np.zeros((0, len(nights)))
-        return Series(figure, (), empty, empty, empty, np.zeros(0), np.zeros(0))
+        return Series(figure, (), empty, empty, empty, empty, np.zeros(0), np.zeros(0))
     found = levels(figure, list(rows.values()))
     df = np.maximum(found.n - 1, 0)
     own = (df * found.variance).sum(axis=1) / np.maximum(df.sum(axis=1), 1)
     pooled = noise.pooled(own, df.sum(axis=1))
     cells = tuple(str(key[0]) for key in rows)
-    return Series(figure, cells, found.mean, found.n, found.span_s, pooled.variance, pooled.df)
+    return Series(figure, cells, found.mean, found.n, found.set_aside, found.span_s, pooled.variance, pooled.df)
 
 
 def _added(series: Series) -> NightNoise | None:
@@ -179,6 +182,26 @@ def _came_with(nights: list[Night], index: int, cell_id: str) -> tuple[str, ...]
 
 def _pair(before: Night, after: Night, cell_id: str) -> tuple[CellNight, CellNight]:
     return before.cells[cell_id], after.cells[cell_id]
+
+
+def _left_out(every: list[Series], nights: list[Night]) -> tuple[str, ...]:
+    """Repeats that were set aside, by figure: load, or a fault that comes and goes."""
+    notes = []
+    for series in every:
+        left_out = series.set_aside
+        if not left_out.any():
+            continue
+        total, repeats, latest = left_out.sum(), left_out.sum() + series.n.sum(), left_out[:, -1].sum()
+        most = int(left_out.sum(axis=1).argmax())
+        cell_id = series.cells[most]
+        label = next(night.cells[cell_id].ref.label for night in nights if cell_id in night.cells)
+        notes.append(
+            f"{series.figure.name}: {total:.0f} of {repeats:.0f} repeats ({latest:.0f} on the latest night) are far "
+            "worse than the others of their cell and night and are set aside: load on the machine, or a fault that "
+            f"comes and goes; the most in {label}: {left_out[most].sum():.0f}, on "
+            f"{np.count_nonzero(left_out[most])} of {np.count_nonzero(series.n[most])} nights"
+        )
+    return tuple(notes)
 
 
 def _breaks(nights: list[Night], across: Collection[str]) -> tuple[str, ...]:

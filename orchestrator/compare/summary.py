@@ -104,6 +104,7 @@ def _history(report: HistoryReport) -> tuple[str, list[Section]]:
             header,
             [_change_row(c, report) for c in report.changes if not c.regression],
         ),
+        Section("Doubts", (), [(note,) for note in report.notes]),
         Section("Series begin anew (not comparable across)", (), [(line,) for line in report.breaks]),
         Section("Noise", (), [(line,) for line in _noise(report)]),
         Section("Looked at", (), [(_looked_at(report),)]),
@@ -133,9 +134,14 @@ def _row(c: Comparison) -> tuple[str, ...]:
         c.figure,
         _change(c),
         _interval(c),
-        _value(c.baseline, c.figure),
-        _value(c.candidate, c.figure),
+        _value(c.baseline, c.figure) + _over(c.baseline_repeats, c.baseline_set_aside),
+        _value(c.candidate, c.figure) + _over(c.candidate_repeats, c.candidate_set_aside),
     )
+
+
+def _over(repeats: int, set_aside: int) -> str:
+    """What tells a level from the mean over all repeats, which the table and the page show."""
+    return f" ({repeats} of {repeats + set_aside} repeats)" if set_aside else ""
 
 
 def _doubtful(report: GateReport) -> list[tuple[str, ...]]:

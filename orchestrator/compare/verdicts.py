@@ -48,9 +48,9 @@ class Comparison(Record):
     can_fail: bool = False
     """Whether a loss would count: not where one burst of load may have slowed all repeats of a night."""
     baseline: float | None = None
-    """Geometric mean over the baseline's repeats, in the figure's unit."""
+    """Geometric mean over the baseline's repeats that count, in the figure's unit."""
     candidate: float | None = None
-    """Geometric mean over the candidate's repeats, in the figure's unit."""
+    """Geometric mean over the candidate's repeats that count, in the figure's unit."""
     baseline_repeats: int = 0
     """Repeats that the mean is over."""
     candidate_repeats: int = 0
@@ -196,6 +196,8 @@ class HistoryReport(Record):
     """By figure, the median cell's relative standard deviation of one repeat."""
     breaks: tuple[str, ...]
     """Where series begin anew, since what must match does not."""
+    notes: tuple[str, ...]
+    """What to doubt about this history as a whole."""
 
     @property
     def regressions(self) -> list[Change]:

@@ -255,6 +255,21 @@ def test_a_burst_that_slows_two_of_five_repeats_neither_fails_the_night_nor_hide
     assert (code, verdicts(report, 3)["ttft_s"]) == (1, "worse")
 
 
+def test_a_cell_whose_repeats_fail_now_and_then_is_named_and_its_level_says_what_it_is_over(
+    write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = night(rng, slow={3: {"ttft_s": 1.2}})
+    rows[3] = slowed(rows[3], by=1.6, repeats=(1, 2))
+    code = main([write("a", night(rng)), write("b", rows), "--format", "markdown"])
+    out = capsys.readouterr().out
+
+    assert code == 1
+    (worse,) = [line for line in out.splitlines() if line.startswith("| ") and " | ttft\\_s | +" in line]
+    assert worse.endswith(" s (3 of 5 repeats) |")
+    assert worse.count("repeats)") == 1, "the baseline's level is over all of its repeats"
+    assert "the most in tiny bf16 batch 4, 128+32: 0 on the baseline, 2 on the candidate" in out
+
+
 def test_a_process_resident_set_is_neither_judged_nor_listed(
     write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:

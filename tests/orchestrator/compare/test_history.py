@@ -122,6 +122,24 @@ def test_quiet_nights_hold_no_change(nights: Callable[..., str], capsys: pytest.
     assert report["repeat_noise"]["ttft_s"] == pytest.approx(0.02, rel=0.15)
 
 
+def test_repeats_that_are_set_aside_on_many_nights_are_said_with_their_cell(
+    write: Write, rng: np.random.Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in range(1, 7):
+        figures = [noisy(rng) for _ in range(10)]
+        if day > 3:
+            figures[3]["ttft_s"][1] *= 1.5
+        write(f"history/{day}", [row(i, values, started_unix_s=day * DAY_S) for i, values in enumerate(figures)])
+    code, report = looked(capsys, str(tmp_path / "history"))
+
+    assert (code, report["changes"]) == (0, [])
+    (note,) = report["notes"]
+    assert note.startswith("ttft_s: 3 of 300 repeats (1 on the latest night) are far worse")
+    assert note.endswith("the most in tiny bf16 batch 4, 128+32: 3, on 3 of 6 nights")
+    main(["--history", str(tmp_path / "history")])
+    assert note in capsys.readouterr().out
+
+
 def test_two_nights_are_too_few_for_a_history(nights: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--history", nights(lambda day, cell: {}, days=2)]) == 2
     assert "holds 2 nights" in capsys.readouterr().err

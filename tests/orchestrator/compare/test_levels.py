@@ -62,7 +62,7 @@ def test_memory_is_no_matter_of_load(rng: np.random.Generator) -> None:
     assert second_night(levels(MEMORY, nights(rng, (1.5, 1, 1, 1, 1))))[1] == 5
 
 
-def test_repeats_that_count_no_longer_tell_when_the_night_was(rng: np.random.Generator) -> None:
+def test_the_span_is_of_the_repeats_that_count(rng: np.random.Generator) -> None:
     found = levels(TTFT, nights(rng, (1, 1, 1, 1.5, 1.5)))
     assert found.span_s[0, 1] == 200
 
