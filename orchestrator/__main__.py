@@ -1,8 +1,9 @@
 """`python -m orchestrator sweep.yaml`, and the commands around it.
 
 Exit codes: 0 every cell is ok, or skipped because the card or a library cannot do it; 1 one is not (or `compare` found
-a regression); 2 the input is wrong, or there is no Ray to run on; 3 the results could not be kept; 4 Ray was lost in
-the middle; 130 and 143 stopped by Ctrl-C or SIGTERM.
+a regression, or `doctor` something broken); 2 the input is wrong, or there is no Ray to run on; 3 the results could not
+be kept, or what a command prints could not be written; 4 Ray was lost in the middle; 130 and 143 stopped by Ctrl-C or
+SIGTERM.
 """
 
 import argparse
