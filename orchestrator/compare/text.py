@@ -23,12 +23,18 @@ def render(report: GateReport | HistoryReport) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False)
     verdict, found = sections(report)
     with console.capture() as capture:
-        console.print(Text(verdict, style="bold green" if report.passed else "bold red"), soft_wrap=True)
+        console.print(Text(verdict, style=f"bold {_colour(report, verdict)}"), soft_wrap=True)
         for section in found:
             console.print()
             console.print(Text(section.title, style="bold"), soft_wrap=True)
             _print(console, section)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _colour(report: GateReport | HistoryReport, verdict: str) -> str:
+    if not report.passed:
+        return "red"
+    return "green" if verdict.startswith("PASSED") else "yellow"  # nothing failed, as nothing could
 
 
 def _print(console: Console, section: Section) -> None:

@@ -92,7 +92,8 @@ class GateReport(Record):
     """The candidate night against the baseline."""
 
     passed: bool
-    """Whether nothing got worse beyond the threshold, and nothing stopped working or vanished."""
+    """Whether nothing got worse beyond the threshold, and nothing stopped working or vanished. It proves nothing where
+    `judged` is 0 or `nothing_certain`: the exit code is then 2."""
     baseline: NightInfo
     candidate: NightInfo
     threshold: float

@@ -240,6 +240,19 @@ def test_a_gate_that_no_loss_could_fail_does_not_pass(
     assert capsys.readouterr().out.startswith("NOTHING CERTAIN: one burst of load (up to 60 s)")
 
 
+def test_the_verdict_is_green_only_where_the_gate_passed(
+    write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    a, b = write("a", night(rng)), write("b", night(rng))
+    side_by_side, slow = write("c", night(rng, apart_s=2.0)), write("d", night(rng, slow={3: {"ttft_s": 1.5}}))
+    for candidate, colour in ((b, 32), (side_by_side, 33), (slow, 31)):
+        main([a, candidate])
+        assert capsys.readouterr().out.startswith(f"\x1b[1;{colour}m")
+
+
 def test_a_burst_that_slows_two_of_five_repeats_neither_fails_the_night_nor_hides_a_loss(
     write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:
