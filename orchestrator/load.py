@@ -1,9 +1,10 @@
 """Results on disk -> tables: a results folder or a Parquet file, local or in an object store (`s3://`, `gs://`)."""
 
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from workers.redact import redact
 
@@ -77,7 +78,8 @@ def load(path: str | Path) -> Results:
     The file is checked and read here, so that a wrong path fails at once; `raw` is read when it is asked for.
 
     Raises:
-        LoadError: nothing there, no results of this program, or of a newer schema than this program knows.
+        LoadError: nothing there, no results of this program, or of a newer schema than this program knows; a bucket
+            that does not answer within 30 s.
     """
     found = Results(str(path))
     _ = found.results
@@ -112,14 +114,36 @@ def _filesystem(path: str) -> tuple["fs.FileSystem", str]:
     try:
         if "://" not in path:
             return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+        url = urlsplit(path)
+        if url.scheme in {"s3", "gs", "gcs"} and url.netloc:
+            _await_answer(url._replace(path="", fragment="").geturl())
         where, inner = fs.FileSystem.from_uri(path)
     except RuntimeError as exc:
         raise LoadError(f"{path}: there is no such user here") from exc
+    except TimeoutError as exc:
+        raise LoadError(f"{path}: {exc}") from exc
     except (pa.ArrowException, OSError, ValueError) as exc:
         raise LoadError(f"{path}: {exc}; a path is local, s3://bucket/folder or gs://bucket/folder") from exc
     if not inner.strip("/") and not isinstance(where, fs.LocalFileSystem):
         raise LoadError(f"{path}: names no bucket")
     return where, inner.rstrip("/")
+
+
+@cache
+def _await_answer(bucket: str) -> None:
+    """Return once the bucket has answered anything. The calls that read take minutes to give up, and hear no Ctrl-C.
+
+    Raises:
+        TimeoutError: It has not, for as long as a sweep would wait.
+    """
+    from orchestrator.store.bucket import Bucket
+
+    try:
+        Bucket(bucket, hurried=lambda: False).read_all([".joulegrid"])  # there is none
+    except TimeoutError:
+        raise
+    except OSError:
+        return  # whatever is wrong, the calls that read say it with the path
 
 
 def _results_file(where: "fs.FileSystem", inner: str, path: str) -> str:

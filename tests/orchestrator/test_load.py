@@ -1,7 +1,7 @@
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
+from silent import How, SilentServer
 
 import orchestrator
 from orchestrator import columns, store
@@ -183,6 +184,16 @@ def test_results_load_from_a_bucket(bucket: SimpleNamespace, results: Path) -> N
     assert load(f"s3://nights/history/monday{query}").raw.num_rows == 0
     with pytest.raises(LoadError, match="no such folder"):
         load(f"s3://nights/history/tuesday{query}")
+
+
+@pytest.mark.parametrize(("how", "read"), [("silent", load), ("trickles", folders)])
+def test_a_bucket_that_never_answers_is_an_error_in_bounded_time(
+    how: How, read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SilentServer(how) as server:
+        monkeypatch.setattr(store.bucket, "CALL_S", 0.5)
+        with pytest.raises(LoadError, match=r"^s3://\[redacted\]@bucket/out.*: no answer within 0\.\d s$"):
+            read(server.url)
 
 
 def test_load_stays_a_function_of_the_package_however_often_it_is_called(results: Path) -> None:
