@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from workers.records import Quality, QualityMetrics
+from workers.records.result import LARGEST
 
 
 def perplexity(model: Any, token_ids: list[int], quality: Quality) -> QualityMetrics:
@@ -23,7 +24,7 @@ def perplexity(model: Any, token_ids: list[int], quality: Quality) -> QualityMet
         return QualityMetrics(perplexity_reason=reason, **shape)
     nll, scored = _negative_log_likelihood(model, ids, quality)
     mean = nll / scored
-    if not math.isfinite(mean) or mean > math.log(1.7e308):
+    if not math.isfinite(mean) or mean > math.log(LARGEST):
         return QualityMetrics(perplexity_reason=f"the mean negative log-likelihood is {mean}", **shape)
     return QualityMetrics(perplexity=math.exp(mean), scored_tokens=scored, **shape)
 

@@ -56,3 +56,11 @@ def test_what_cannot_be_scored_is_null_with_its_reason(changed: Any, tokens: int
     result = perplexity(load(cell()).model, IDS[:tokens], QUALITY.model_copy(update=changed))
     assert result.perplexity is None
     assert reason in result.perplexity_reason
+
+
+def test_a_perplexity_beyond_what_a_result_may_hold_is_null_with_its_reason() -> None:
+    model = load(cell()).model
+    model.lm_head.weight.mul_(1e3)
+    result = perplexity(model, IDS, QUALITY)
+    assert result.perplexity is None
+    assert "the mean negative log-likelihood is" in (result.perplexity_reason or "")

@@ -13,7 +13,7 @@ from workers.records.inference import InferenceMetrics, WarmupDone
 from workers.records.precision import PrecisionMetadata
 from workers.records.text import Message, Traceback
 
-_LARGEST, _SMALLEST, _MOST = 1e60, 1e-30, 10**15
+LARGEST, _SMALLEST, _MOST = 1e60, 1e-30, 10**15
 _SHORTEST_S, _LONGEST_S, _LATEST_UNIX_S = 1e-6, 1e9, 4e9
 """Bounds of what a measurement can come to: far within what Parquet and a float hold, so that no sum, ratio or square
 of figures leaves those."""
@@ -143,7 +143,7 @@ class RawProcessResult(Record):
         if not self.window_start_unix_s < self.window_end_unix_s <= _LATEST_UNIX_S:
             raise ValueError("the window does not end after it begins, or in another age")
         for value in _numbers(self):
-            if value and not _SMALLEST <= abs(value) <= (_MOST if isinstance(value, int) else _LARGEST):
+            if value and not _SMALLEST <= abs(value) <= (_MOST if isinstance(value, int) else LARGEST):
                 raise ValueError(f"{value:g} is no measurement's")
         return self
 
