@@ -17,11 +17,15 @@ MARK = ":actor_name:"
 MOST_BYTES = 64_000
 """Read of each file at most: the end, where the error stands."""
 
+_UNWRITABLE = contextlib.suppress(OSError, ValueError, AttributeError)
+"""A full disk; a stream that a model's code has closed or replaced. No run is lost for what it printed."""
+
 
 def begin(name: str) -> None:
     """Mark both streams as the output of the run of this name from here on; the name ends with the run's key."""
     for stream in (sys.stdout, sys.stderr):
-        print(f"{MARK}{name}", file=stream, flush=True)
+        with _UNWRITABLE:
+            print(f"{MARK}{name}", file=stream, flush=True)
 
 
 def files() -> tuple[str, ...]:
@@ -38,7 +42,8 @@ def files() -> tuple[str, ...]:
 def printed(paths: tuple[str, ...], key: str) -> str:
     """What stands in these files of the run with this key, without secrets; empty where there is nothing."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with _UNWRITABLE:
+            stream.flush()
     return "".join(_part(Path(path), key) for path in paths)
 
 

@@ -1,6 +1,8 @@
 """An exception becomes a failure, whatever it says."""
 
+import io
 import os
+import sys
 import weakref
 from collections.abc import Callable
 
@@ -114,3 +116,29 @@ def test_what_a_failed_run_had_in_memory_is_gone_before_its_process_is_looked_at
     reply = actor.run(RUN, None, None, 1)
     assert isinstance(reply.result, ProcessFailure)
     assert (reply.result.status, reply.reusable, reply.changes) == ("oom", True, ())
+
+
+class ClosesItsOutput(Raises):
+    """A measurer whose model's code closes what it prints to."""
+
+    def measure(self, *_: object, **__: object) -> None:
+        sys.stdout.close()
+        raise self._error
+
+
+class FullDisk(io.StringIO):
+    """A stream to a disk that has no room."""
+
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_run_whose_output_cannot_be_written_still_ends_with_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, error in ((io.StringIO(), "closed"), (FullDisk(), "full")):
+        monkeypatch.setattr(sys, "stdout", stream)
+        actor = MeasuringActor(lambda error=error: ClosesItsOutput(RuntimeError(error)), 0, 1, 1)  # type: ignore[arg-type, misc]
+        actor.prepare({})
+        for _ in range(2):  # the second begins with the output as the first left it
+            got = actor.run(RUN, None, None, 1).result
+            assert isinstance(got, ProcessFailure)
+        assert got.error_message in (error, "I/O operation on closed file")
