@@ -69,7 +69,12 @@ _SET_BY_LIBRARIES = {
     "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",
 }
 """Variables that torch, Triton and transformers set themselves: with the first use of CUDA, or when they compile."""
-_INSTALLED = (*(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), "<frozen ")
+_INSTALLED = (
+    sysconfig.get_path("stdlib"),
+    *(folder for folder in sys.path if folder.endswith(("site-packages", "dist-packages"))),
+    "<frozen ",
+)
+"""Folders of Python and of installed libraries: this environment's, and a user's or the system's beside it."""
 _LIMITS = tuple(name for name in dir(resource) if name.startswith("RLIMIT_"))
 _PATCHABLE = {
     "time": time,

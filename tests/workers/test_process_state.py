@@ -100,6 +100,30 @@ def test_another_working_directory_limit_and_thread_are_named(tmp_path: Path, mo
     assert found[1].endswith("['of a model']")
 
 
+def test_a_thread_of_a_library_beside_the_environment_is_no_change(tmp_path: Path) -> None:
+    library = tmp_path / "site-packages"  # a user's own, or the system's below a virtual environment
+    library.mkdir()
+    (library / "with_a_pool.py").write_text(
+        "import threading\n"
+        "running, end = threading.Event(), threading.Event()\n"
+        "def work():\n"
+        "    running.set()\n"
+        "    end.wait()\n"
+        "def start():\n"
+        "    threading.Thread(target=work, daemon=True).start()\n"
+        "    running.wait()\n"
+    )
+    code = (
+        "import with_a_pool\nfrom workers.process_state import changes, observe\n"
+        "before = observe()\nwith_a_pool.start()\nprint(changes(before, observe()))\n"
+    )
+    paths = os.pathsep.join([*sys.path, str(library)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "()"
+
+
 def test_a_working_directory_that_is_gone_is_another_state_and_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
