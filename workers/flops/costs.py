@@ -77,7 +77,7 @@ class _Drawing:
     products: blueprint.Blueprint | None = None
     no_products: str | None = None
     positions: int | None = None
-    """Positions that the model has a table of; null where it computes them."""
+    """Positions that the model has a table of; null where it computes them, or its own code may make more."""
 
 
 def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
@@ -99,7 +99,7 @@ def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
         twin=twin,
         products=drawn,
         no_products=no_products,
-        positions=blueprint.positions(twin.model),
+        positions=None if read.trust_remote_code else blueprint.positions(twin.model),
     )
 
 

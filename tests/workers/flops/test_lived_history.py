@@ -1,10 +1,12 @@
 """Models whose passes depend on those before them, or on a length, against real runs."""
 
+from dataclasses import replace
+
 import pytest
 from reality import estimator, executed, keeps_its_promise, spec
 from tiny import tiny
 
-from workers.flops import by_dispatcher, config, passes
+from workers.flops import by_dispatcher, config, costs, passes
 from workers.flops.twin import Twin
 from workers.records import Shape
 
@@ -104,3 +106,11 @@ def test_a_run_past_the_table_of_positions_fails_as_foretold(kind, most):
         assert f"at most {most + 1} together" in longer
         with pytest.raises((IndexError, RuntimeError)):
             executed(made, shapes[1])
+
+
+def test_a_table_of_positions_in_a_models_own_code_is_left_to_the_run_as_it_may_grow():
+    model = spec(tiny("gpt2"))
+    read = config.read(model)
+    known, own = (costs._draw(model, replace(read, trust_remote_code=trusted)) for trusted in (False, True))
+    assert known.positions == 256
+    assert own.positions is None
