@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from workers.errors import ModelLoadError, one_line
+from workers.errors import EstimateError, ModelLoadError, one_line
 from workers.flops import blueprint, by_architecture, by_dispatcher, config, memory
 from workers.flops.passes import Passes
 from workers.flops.plausible import check_shape, past_positions
@@ -40,7 +40,8 @@ def estimate(
 
     Raises:
         ModelLoadError: the config cannot be read, describes no model, or does not say how large it is.
-        EstimateError: model or shape are too large to be counted.
+        EstimateError: model or shape are too large to be counted; or the model's own code neither runs on meta tensors,
+            nor does its config say how large it is.
     """
     for shape in shapes:
         check_shape(shape)
@@ -86,9 +87,8 @@ def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
         try:
             products, sizes = blueprint.of_config(read)
         except ValueError as error:
-            raise ModelLoadError(
-                f"model {model.name!r}: neither can transformers build it ({no_twin}), nor {error}"
-            ) from None
+            failure = EstimateError if read.trust_remote_code else ModelLoadError
+            raise failure(f"model {model.name!r}: neither can transformers build it ({no_twin}), nor {error}") from None
         return _Drawing(read=read, sizes=sizes, no_twin=no_twin, products=products)
     drawn, no_products = _attempt(lambda: blueprint.of_twin(read, twin.model))
     named, _ = _attempt(lambda: blueprint.sizes_of_twin(read, twin.model))
@@ -104,12 +104,17 @@ def _draw(model: ModelSpec, read: config.ModelConfig) -> _Drawing:
 
 
 def _built(model: ModelSpec, read: config.ModelConfig) -> Twin:
-    """The twin; what fails for another reason than meta tensors fails in a real run, too."""
+    """The twin; what fails for another reason than meta tensors fails in a real run, too.
+
+    A model's own code is the exception: it may fail on meta tensors in any way (`numpy()` raises a TypeError).
+    """
     try:
         return Twin(read)
     except (RuntimeError, NotImplementedError, ImportError, MemoryError):
         raise
     except Exception as error:
+        if read.trust_remote_code:
+            raise
         raise ModelLoadError(f"model {model.name!r}: its config does not fit: {one_line(error)}") from error
 
 

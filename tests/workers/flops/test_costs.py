@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 from reality import estimator
+from transformers import PretrainedConfig
 
-from workers.errors import ModelLoadError
-from workers.flops import compute_dtype
+from workers.errors import EstimateError, ModelLoadError
+from workers.flops import compute_dtype, config, costs
 from workers.records import ModelSpec, Shape
 
 LLAMA_2 = {"model_type": "llama", "vocab_size": 32000}
@@ -169,3 +171,19 @@ def test_a_model_that_keeps_nothing_between_passes_has_no_cache_and_says_so():
     assert made.kv_cache_mb is None
     assert "keeps nothing" in made.kv_cache_reason
     assert made.flops.confidence == "high"
+
+
+@pytest.mark.parametrize("error", [TypeError("can't convert meta device type tensor to numpy"), AssertionError()])
+def test_own_code_that_cannot_be_built_without_memory_may_still_run(monkeypatch, error):
+    def raises(_):
+        raise error
+
+    monkeypatch.setattr(costs, "Twin", raises)
+    model = ModelSpec(name="m", config=SMALL)
+    known = config.read(model)
+    assert costs._draw(model, replace(known, trust_remote_code=True)).no_twin.startswith(type(error).__name__)
+    nameless = replace(known, config=PretrainedConfig(width=64), trust_remote_code=True)
+    with pytest.raises(EstimateError, match="neither can transformers build it"):  # which fails no run
+        costs._draw(model, nameless)
+    with pytest.raises(ModelLoadError, match="its config does not fit"):
+        costs._draw(model, known)
