@@ -23,8 +23,7 @@ class Logs:
 
     def clear(self) -> None:
         """Start over: forget every log."""
-        for name in self._there:
-            self._folder.delete(f"{LOGS}/{name}")
+        self._folder.delete_all([f"{LOGS}/{name}" for name in self._there])
         self._there.clear()
 
     def keep(self, outcome: Outcome) -> Outcome:
