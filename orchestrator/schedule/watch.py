@@ -4,12 +4,14 @@ Where one of them dies, calls to Ray block, and within a minute Ray ends the dri
 at that moment. The watch is a thread of its own, for it has to hear of that while a call blocks.
 """
 
+import contextlib
 import errno
 import os
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Self
 
 import ray
@@ -55,6 +57,7 @@ class Watch:
         self._raylet.connect(node.raylet_socket_name)
         self._raylet.setblocking(False)
         self._left = threading.Event()
+        self._delivering = threading.Lock()
         self._thread = threading.Thread(target=self._keep_looking, name="watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -66,6 +69,12 @@ class Watch:
         """Look no more."""
         self._left.set()
         self._raylet.close()
+
+    @contextlib.contextmanager
+    def delivering(self) -> Iterator[None]:
+        """While entered, a result is being kept, which may take longer than the cluster is waited for."""
+        with self._delivering:
+            yield
 
     @property
     def answers(self) -> bool:
@@ -99,12 +108,18 @@ class Watch:
         while not self._left.wait(_LOOKS_EVERY_S):
             self.look()
             if self._cause is not None:
-                if not self._left.wait(self._leaves_within_s):
-                    self._end_the_process()
+                self._end_unless_left()
+                return
+
+    def _end_unless_left(self) -> None:
+        """Give the driver time to leave by itself, and again after each result that it keeps."""
+        while not self._left.wait(self._leaves_within_s):
+            if self._delivering.acquire(blocking=False):
+                self._end_the_process()
                 return
 
     def _end_the_process(self) -> None:
-        """The driver hangs in a call to Ray, which nothing interrupts. Each file of the journal is whole or not there.
+        """The driver hangs in a call to Ray, which nothing interrupts, and has nothing that is not in the journal.
 
         Ray would end it too, with an exit code that says nothing.
         """

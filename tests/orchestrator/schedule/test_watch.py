@@ -1,5 +1,6 @@
 """Whether the cluster is still there: a head that restarts is waited for, a raylet that died is not."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +108,26 @@ def test_the_raylet_of_this_machine_is_lost_at_once(
     assert not seen.look()
     with pytest.raises(ClusterLost, match="the raylet of this machine, through which its driver works, has died"):
         seen.check()
+
+
+def test_the_process_is_not_ended_while_a_result_is_being_kept(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watching(machine, tmp_path, monkeypatch)
+    kept, ended = [False], []
+    monkeypatch.setattr(seen, "_end_the_process", lambda: ended.append(kept[0]))
+    waits = 0
+
+    def passes(_seconds: float) -> bool:
+        nonlocal waits
+        waits += 1
+        if waits == 3:
+            kept[0] = True
+            keeping.close()
+        return False
+
+    monkeypatch.setattr(seen._left, "wait", passes)
+    keeping = contextlib.ExitStack()
+    keeping.enter_context(seen.delivering())
+    seen._end_unless_left()
+    assert ended == [True]
