@@ -191,7 +191,7 @@ def _is_gone(claim: _Claim) -> bool:
 
 def _now() -> float:
     """A clock that also runs while the machine sleeps, when others take the claim for stale. Unit: s."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # the same on macOS
 
 
 def _pause() -> None:

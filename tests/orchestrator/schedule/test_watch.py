@@ -1,6 +1,7 @@
 """Whether the cluster is still there: a head that restarts is waited for, a raylet that died is not."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,20 @@ def test_a_ray_that_was_started_here_does_not_restart_its_control_store(
     seen.look()
     with pytest.raises(ClusterLost, match=r"its control store \(GCS\) has not answered;"):
         seen.check()
+
+
+def test_a_network_that_fails_for_a_moment_ends_nothing(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    seen = watching(machine, tmp_path, monkeypatch, head=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "create_connection", unreachable)
+        assert not seen.look()
+        seen.check()
+    assert seen.look()
 
 
 def test_the_raylet_of_this_machine_is_lost_at_once(
