@@ -87,11 +87,11 @@ def _sweep(
     except StoreError as error:
         return _stop(str(error), 3)
     except Interrupted as interrupted:
-        command = _command(path, loaded.out_date, retry_failed=retry_failed)
+        command = _command(path, loaded.out_date, retry_failed=retry_failed, fail_on_skipped=fail_on_skipped)
         refused = f"{interrupted.__cause__}\n" if interrupted.__cause__ else ""  # where finished runs were rescued
         return _stop(f"{refused}stopped; to go on: {command}", interrupted.exit_code)
     except ClusterLost as lost:
-        command = _command(path, loaded.out_date, retry_failed=retry_failed)
+        command = _command(path, loaded.out_date, retry_failed=retry_failed, fail_on_skipped=fail_on_skipped)
         return _stop(f"{lost}\nstopped; to go on: {command}", LOST_EXIT_CODE)
     console.print(report.table(finished.shown))
     if finished.cells > len(finished.shown):
@@ -120,10 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(path: Path, out_date: dt.date | None, *, retry_failed: bool) -> str:
+def _command(path: Path, out_date: dt.date | None, *, retry_failed: bool, fail_on_skipped: bool) -> str:
     """The command that goes on, whenever it is given: also after midnight."""
     date = f"JOULEGRID_DATE={out_date} " if out_date else ""
-    return f"{date}python -m orchestrator {shlex.quote(str(path))}{' --retry-failed' if retry_failed else ''}"
+    flags = f"{' --retry-failed' if retry_failed else ''}{' --fail-on-skipped' if fail_on_skipped else ''}"
+    return f"{date}python -m orchestrator {shlex.quote(str(path))}{flags}"
 
 
 def _stop(message: str, code: int) -> int:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -31,13 +32,17 @@ class _Outlived(io.FileIO):
     def write(self, data: Any, /) -> int:
         """Write, or lose what cannot be written."""
         try:
-            return super().write(data)
+            written = super().write(data)
         except OSError as error:
             self._refusals.append(error)
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
             return len(data)
+        if written is None:  # a pipe that is full, and does not block
+            select.select([], [self], [])
+            return self.write(data)
+        return written
 
 
 @contextlib.contextmanager

@@ -139,8 +139,10 @@ def _take_in(outcomes: Generator[Outcome], logs: store.Logs, journal: store.Jour
     """Keep every run that has ended, also those that end while one cannot be written; then say so."""
     with contextlib.closing(outcomes):
         for ended in outcomes:
-            outcome = logs.keep(ended)
+            outcome = logs.named(ended)
             journal.append(outcome)
+            if not journal.refused:  # no result waits for a log
+                logs.keep(outcome)
             progress.saw(outcome)
     journal.check()
 

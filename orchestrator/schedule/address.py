@@ -9,9 +9,11 @@ import os
 import socket
 
 import grpc
-from ray._private import services
+from ray._private import ray_constants, services
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.utils import get_ray_address_file
+
+from workers.records.text import one_line
 
 ANSWERS_WITHIN_S = 5.0
 """A cluster that takes longer to answer counts as not there."""
@@ -95,7 +97,10 @@ def _silence(address: str) -> str | None:
         socket.create_connection(parsed(address), timeout=ANSWERS_WITHIN_S).close()
     except OSError as error:
         return error.strerror or str(error)
-    channel = init_grpc_channel(address)
+    try:
+        channel = init_grpc_channel(address, options=ray_constants.GLOBAL_GRPC_OPTIONS)  # past `http_proxy`, as Ray
+    except (OSError, RuntimeError) as error:  # RAY_USE_TLS without its files
+        return one_line(str(error))
     try:
         grpc.channel_ready_future(channel).result(timeout=ANSWERS_WITHIN_S)
     except grpc.FutureTimeoutError:

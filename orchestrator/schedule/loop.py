@@ -93,8 +93,9 @@ class Loop:
         """
         try:
             for outcome in self._outcomes():
-                yield outcome
-                yield from self._not_repeated(outcome)
+                with self._watch.delivering():
+                    yield outcome
+                    yield from self._not_repeated(outcome)
         except Exception:
             self._watch.look()
             self._watch.check()  # then whatever Ray raised is only how it said so

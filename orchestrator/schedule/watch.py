@@ -4,12 +4,14 @@ Where one of them dies, calls to Ray block, and within a minute Ray ends the dri
 at that moment. The watch is a thread of its own, for it has to hear of that while a call blocks.
 """
 
+import contextlib
 import errno
 import os
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Self
 
 import ray
@@ -38,7 +40,8 @@ class Watch:
     """Looks after the cluster that this process has joined, while entered.
 
     A head that restarts keeps its cluster: the control store may be away for two thirds of the time after which Ray
-    gives it up (`RAY_gcs_rpc_server_reconnect_timeout_s`). A Ray that was started here never restarts its own.
+    gives it up (`RAY_gcs_rpc_server_reconnect_timeout_s`). A Ray that was started here never restarts its own: one that
+    refuses is dead, and one that cannot be reached may not be.
     """
 
     def __init__(self) -> None:
@@ -46,7 +49,8 @@ class Watch:
         self._address = str(node.gcs_address)
         self._logs = str(node.get_logs_dir_path())
         given_up_s = float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", "60"))  # noqa: SIM112 - so Ray spells it
-        self._restarts_within_s = 0.0 if node.head else given_up_s * 2 / 3
+        self._started_here = bool(node.head)
+        self._restarts_within_s = given_up_s * 2 / 3
         self._leaves_within_s = given_up_s / 6
         self._silent_since: float | None = None
         self._cause: str | None = None
@@ -55,6 +59,7 @@ class Watch:
         self._raylet.connect(node.raylet_socket_name)
         self._raylet.setblocking(False)
         self._left = threading.Event()
+        self._delivering = threading.Lock()
         self._thread = threading.Thread(target=self._keep_looking, name="watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -67,6 +72,12 @@ class Watch:
         self._left.set()
         self._raylet.close()
 
+    @contextlib.contextmanager
+    def delivering(self) -> Iterator[None]:
+        """While entered, a result is being kept, which may take longer than the cluster is waited for."""
+        with self._delivering:
+            yield
+
     @property
     def answers(self) -> bool:
         """Whether the cluster answered at the last look; until it does again, calls to Ray may block."""
@@ -76,13 +87,14 @@ class Watch:
         """Look now; returns whether the cluster answers."""
         if not self._raylet_lives():
             self._cause = "the raylet of this machine, through which its driver works, has died"
-        elif self._control_store_answers():
+        elif (silence := self._silence()) is None:
             self._silent_since = None
         else:
             now = time.monotonic()
             self._silent_since = since = self._silent_since or now
-            if now - since >= self._restarts_within_s:
-                waited = f" for {now - since:.0f} s" if self._restarts_within_s else ""
+            dead = self._started_here and isinstance(silence, ConnectionRefusedError)
+            if dead or now - since >= self._restarts_within_s:
+                waited = "" if dead else f" for {now - since:.0f} s"
                 self._cause = f"its control store (GCS) has not answered{waited}"
         return self.answers
 
@@ -99,12 +111,18 @@ class Watch:
         while not self._left.wait(_LOOKS_EVERY_S):
             self.look()
             if self._cause is not None:
-                if not self._left.wait(self._leaves_within_s):
-                    self._end_the_process()
+                self._end_unless_left()
+                return
+
+    def _end_unless_left(self) -> None:
+        """Give the driver time to leave by itself, and again after each result that it keeps."""
+        while not self._left.wait(self._leaves_within_s):
+            if self._delivering.acquire(blocking=False):
+                self._end_the_process()
                 return
 
     def _end_the_process(self) -> None:
-        """The driver hangs in a call to Ray, which nothing interrupts. Each file of the journal is whole or not there.
+        """The driver hangs in a call to Ray, which nothing interrupts, and has nothing that is not in the journal.
 
         Ray would end it too, with an exit code that says nothing.
         """
@@ -119,9 +137,10 @@ class Watch:
         except OSError:
             return self._left.is_set()  # then we closed it
 
-    def _control_store_answers(self) -> bool:
+    def _silence(self) -> OSError | None:
+        """Why the control store does not answer; null where it does, or where we have no socket to ask with."""
         try:
             socket.create_connection(parsed(self._address), timeout=_CONNECTS_WITHIN_S).close()
         except OSError as error:
-            return error.errno in (errno.EMFILE, errno.ENFILE)  # we have no socket to ask with
-        return True
+            return None if error.errno in (errno.EMFILE, errno.ENFILE) else error
+        return None

@@ -136,7 +136,7 @@ class _Process:
         assert self._process.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError):  # it has ended: there will be no answer
-                self._process.stdin.write(pickle.dumps((what, arguments)))
+                _write_all(self._process.stdin, pickle.dumps((what, arguments)))
             return self._answer(_Bound(seconds, hurried))
         except BaseException:  # a signal, too: what the call still does is not known
             self._end()
@@ -177,6 +177,13 @@ class _Bound:
             raise TimeoutError(f"no answer within {self._seconds:g} s")
         if self._hurried_at is not None and now - self._hurried_at >= HURRIED_S:
             raise TimeoutError(f"no answer within {HURRIED_S:g} s of being asked to stop")
+
+
+def _write_all(pipe: IO[bytes], data: bytes) -> None:
+    """Write to the end: a signal may cut a write to a pipe short."""
+    left = memoryview(data)
+    while left:
+        left = left[pipe.write(left) :]
 
 
 def _result(answer: tuple[Any, str | None]) -> Any:

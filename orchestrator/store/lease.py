@@ -99,14 +99,14 @@ class Lease:
         Raises:
             StoreError: One has, or the bucket does not say.
         """
-        if self._refusal is None and time.monotonic() - self._sure_at >= _LAPSES_S:
+        if self._refusal is None and _now() - self._sure_at >= _LAPSES_S:
             self._renew()
         if self._refusal is not None:
             raise self._refusal
 
     def _take(self) -> None:
         for left in reversed(range(_TRIES)):
-            began = time.monotonic()
+            began = _now()
             self._claim(holding=False)
             others, dead = self._others()
             if not others:
@@ -130,7 +130,7 @@ class Lease:
         with self._renewing:
             if self._left.is_set() or self.lost:
                 return
-            began = time.monotonic()
+            began = _now()
             deleted = self._file not in self._folder.entries(self._name)
             if deleted or began - self._sure_at >= _LAPSES_S:  # others may have found no claim: ask as at first
                 self._take_again(deleted=deleted)
@@ -187,6 +187,11 @@ class Lease:
 def _is_gone(claim: _Claim) -> bool:
     """Whether a driver ran on this machine and is no process of it any more."""
     return claim.machine is not None and claim.machine == this_machine() and not Path(f"/proc/{claim.pid}").exists()
+
+
+def _now() -> float:
+    """A clock that also runs while the machine sleeps, when others take the claim for stale. Unit: s."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # the same on macOS
 
 
 def _pause() -> None:

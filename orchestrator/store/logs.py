@@ -18,36 +18,40 @@ class Logs:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._there = set(folder.names(LOGS))
+        self._there = {f"{LOGS}/{name}" for name in folder.names(LOGS)}
         self._refused = False
 
     def clear(self) -> None:
         """Start over: forget every log."""
-        for name in self._there:
-            self._folder.delete(f"{LOGS}/{name}")
+        self._folder.delete_all(sorted(self._there))
         self._there.clear()
 
-    def keep(self, outcome: Outcome) -> Outcome:
-        """Write what the run printed and where it failed; returns the outcome, whose failure names the log.
+    def named(self, outcome: Outcome) -> Outcome:
+        """The outcome, whose failure names the log that `keep` is about to write."""
+        if self._refused or outcome.failure is None or not _text(outcome):
+            return outcome
+        return outcome.model_copy(update={"failure": outcome.failure.model_copy(update={"log": _path(outcome)})})
+
+    def keep(self, outcome: Outcome) -> None:
+        """Write what the run printed and where it failed. Comes after the journal, for it may take as long as a result.
 
         A log that cannot be written is said once, and costs no result: the journal is what must be kept.
         """
-        name, text = f"{outcome.run.key}.log", _text(outcome)
-        if self._refused or not (text or name in self._there):
-            return outcome
-        path = f"{LOGS}/{name}"
+        path, text = _path(outcome), _text(outcome)
         try:
-            if not text:  # of an earlier try, which failed
+            if self._refused:
+                return
+            if text:
+                self._folder.write(path, shortened(text, _MOST_CHARACTERS).encode())
+            elif path in self._there:  # of an earlier try, which failed
                 self._folder.delete(path)
-                return outcome
-            self._folder.write(path, shortened(text, _MOST_CHARACTERS).encode())
         except StoreError as error:
             self._refused = True
             log.warning("no logs of runs are kept: %s", error)
-            return outcome
-        if outcome.failure is None:
-            return outcome
-        return outcome.model_copy(update={"failure": outcome.failure.model_copy(update={"log": path})})
+
+
+def _path(outcome: Outcome) -> str:
+    return f"{LOGS}/{outcome.run.key}.log"
 
 
 def _text(outcome: Outcome) -> str:

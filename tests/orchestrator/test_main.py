@@ -1,8 +1,12 @@
 """The command line's face: what it says to whom does not know it yet."""
 
+import signal
+
 import pytest
 
+from orchestrator import sweep
 from orchestrator.__main__ import COMMANDS, main
+from orchestrator.interrupt import Interrupted
 
 
 @pytest.mark.parametrize("word", COMMANDS)
@@ -40,3 +44,15 @@ def test_a_misspelt_file_is_one_line_with_the_nearest(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "did you mean 'sweep.yaml'?" in said
+
+
+def test_the_command_that_goes_on_asks_for_the_same_exit_codes(tmp_path, capsys, monkeypatch):
+    def stopped(*_args, **_options):
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(sweep, "run", stopped)
+    file = tmp_path / "sweep.yaml"
+    file.write_text("{name: s, models: [{name: m, config: {model_type: gpt2}}], precisions: [fp32]}")
+    assert main([str(file), "--fresh", "--retry-failed", "--fail-on-skipped"]) == 130
+    command = f"python -m orchestrator {file} --retry-failed --fail-on-skipped"
+    assert capsys.readouterr().err == f"stopped; to go on: {command}\n"

@@ -4,10 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from orchestrator.stdio import _Outlived
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "orchestrator"]
@@ -58,6 +62,17 @@ def test_an_error_is_its_own_exit_code_where_stdout_was_not_needed() -> None:
 @pytest.mark.parametrize("closed", [pytest.param(0, marks=SLOW), 1, pytest.param(2, marks=SLOW)])
 def test_a_closed_stream_is_no_error(closed: int) -> None:
     assert run("schema", preexec_fn=lambda: os.close(closed))[0] == 0
+
+
+def test_a_pipe_that_does_not_block_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    text = b"x" * 2**20  # of which a pipe holds the sixteenth part
+    with os.fdopen(reading, "rb") as reader, ThreadPoolExecutor(1) as pool:
+        read = pool.submit(reader.read)
+        with os.fdopen(writing, "wb") as writer, BufferedWriter(_Outlived(writer.fileno(), [])) as buffered:
+            buffered.write(text)
+        assert read.result() == text
 
 
 def test_a_name_in_no_encoding_is_shown_with_escapes(tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ def test_of_long_output_the_end_is_kept_and_the_rest_counted(tmp_path: Path, mon
     assert len(said) < 200
 
 
+def test_half_a_secret_where_long_output_is_cut_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "MOST_BYTES", 30)
+    files = written(tmp_path, f":actor_name:m fp32 aa.0\ntoken {SECRET}\nthe error\n")
+    assert SECRET[-10:] not in output.printed(files, "aa.0")
+
+
 def test_neither_secrets_nor_escape_codes_are_kept(tmp_path: Path) -> None:
     files = written(tmp_path, f":actor_name:m fp32 aa.0\n\x1b[31mtoken {SECRET}\n")
     said = output.printed(files, "aa.0")

@@ -96,9 +96,20 @@ def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_t
         address.checked()
 
 
-def test_a_cluster_that_answers_is_joined(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_answers_is_joined_past_any_proxy(
+    ray_address: str, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", ray_address)
+    monkeypatch.setenv("http_proxy", f"http://{silent}")
     assert address.checked() == ray_address
+
+
+def test_tls_without_its_files_is_one_line(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    for name in ("SERVER_CERT", "SERVER_KEY", "CA_CERT"):
+        monkeypatch.delenv(f"RAY_TLS_{name}", raising=False)
+    with pytest.raises(ClusterError, match="RAY_TLS_SERVER_CERT"):
+        address.check_answers(foreign)
 
 
 def test_a_sweep_whose_cluster_does_not_answer_ends_with_one_line_and_exit_2(silent: str, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Whether the cluster is still there: a head that restarts is waited for, a raylet that died is not."""
 
+import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +100,20 @@ def test_a_ray_that_was_started_here_does_not_restart_its_control_store(
         seen.check()
 
 
+def test_a_network_that_fails_for_a_moment_ends_nothing(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    seen = watching(machine, tmp_path, monkeypatch, head=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "create_connection", unreachable)
+        assert not seen.look()
+        seen.check()
+    assert seen.look()
+
+
 def test_the_raylet_of_this_machine_is_lost_at_once(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,3 +123,26 @@ def test_the_raylet_of_this_machine_is_lost_at_once(
     assert not seen.look()
     with pytest.raises(ClusterLost, match="the raylet of this machine, through which its driver works, has died"):
         seen.check()
+
+
+def test_the_process_is_not_ended_while_a_result_is_being_kept(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = watching(machine, tmp_path, monkeypatch)
+    kept, ended = [False], []
+    monkeypatch.setattr(seen, "_end_the_process", lambda: ended.append(kept[0]))
+    waits = 0
+
+    def passes(_seconds: float) -> bool:
+        nonlocal waits
+        waits += 1
+        if waits == 3:
+            kept[0] = True
+            keeping.close()
+        return False
+
+    monkeypatch.setattr(seen._left, "wait", passes)
+    keeping = contextlib.ExitStack()
+    keeping.enter_context(seen.delivering())
+    seen._end_unless_left()
+    assert ended == [True]

@@ -1,5 +1,6 @@
 """Every call to a bucket ends, whatever the network does; and at once for a signal."""
 
+import io
 import os
 import signal
 import threading
@@ -99,6 +100,16 @@ def interrupts_once(server: SilentServer) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
+
+
+def test_what_a_signal_cuts_short_is_written_to_the_end() -> None:
+    class Short(io.BytesIO):
+        def write(self, data: memoryview) -> int:  # type: ignore[override]
+            return super().write(data[:3])
+
+    pipe = Short()
+    bucket._write_all(pipe, b"0123456789")
+    assert pipe.getvalue() == b"0123456789"
 
 
 def programs() -> set[int]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -150,13 +151,17 @@ def test_a_driver_whose_lock_another_one_took_stops_and_leaves_that_lock_alone(b
     assert claims(bucket) == ["out/driver.lock/other.json"]
 
 
-def test_a_driver_that_was_suspended_makes_sure_before_it_writes(
+def test_a_driver_whose_machine_was_asleep_makes_sure_before_it_writes(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asleep_s = 0.0
+    clock = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda which: clock(which) + asleep_s * (which == time.CLOCK_BOOTTIME))
     with only_driver(Folder(bucket.url()), renewed_s=600) as hold:
         hold.check()
-        monkeypatch.setattr(lease, "_LAPSES_S", 0.0)
+        asleep_s += 100
         hold.check()
+        asleep_s += 100
         bucket.put("out/driver.lock/other.json", claim())
         with pytest.raises(StoreError, match=r"could not be renewed in time.* process 7 on far"):
             hold.check()

@@ -1,11 +1,15 @@
 """A log of each run that failed or printed something, beside the journal."""
 
+import io
 from pathlib import Path
 
 import pytest
 from equipment import result
+from rich.console import Console
 
-from orchestrator.store import Folder, Logs, StoreError
+from orchestrator import sweep
+from orchestrator.progress import Progress
+from orchestrator.store import Folder, Journal, Logs, StoreError
 from workers.records import Cell, ModelSpec, Outcome, ProcessFailure, Run
 
 RUN = Run(cell=Cell(model=ModelSpec(name="m", source="o/m"), precision="fp32"), repeat=0)
@@ -21,10 +25,13 @@ def failed(*, attempt: int = 1) -> ProcessFailure:
 
 def test_a_log_has_every_try_and_what_was_printed_and_its_failure_names_it(tmp_path: Path) -> None:
     both = Outcome(run=RUN, failure=failed(attempt=2), earlier_failures=(failed(),), printed="hello\n")
-    kept = Logs(Folder(str(tmp_path))).keep(both)
-    assert kept.failure is not None
-    assert kept.failure.log == f"logs/{RUN.key}.log"
-    assert (tmp_path / kept.failure.log).read_text() == (
+    logs = Logs(Folder(str(tmp_path)))
+    named = logs.named(both)
+    assert named.failure is not None
+    assert named.failure.log == f"logs/{RUN.key}.log"
+    assert not (tmp_path / named.failure.log).exists()
+    logs.keep(named)
+    assert (tmp_path / named.failure.log).read_text() == (
         "try 1 on h: failed, ValueError: no\nTraceback of it\n"
         "try 2 on h: failed, ValueError: no\nTraceback of it\n"
         "hello\n"
@@ -32,13 +39,18 @@ def test_a_log_has_every_try_and_what_was_printed_and_its_failure_names_it(tmp_p
 
 
 def test_a_run_that_is_ok_and_printed_nothing_has_no_log(tmp_path: Path) -> None:
-    assert Logs(Folder(str(tmp_path))).keep(OK) == OK
+    logs = Logs(Folder(str(tmp_path)))
+    logs.keep(OK)
+    assert logs.named(OK) == OK
     assert not (tmp_path / "logs").exists()
 
 
 def test_a_run_that_was_not_tried_has_no_log(tmp_path: Path) -> None:
     outcome = Outcome(run=RUN, failure=failed(attempt=0))
-    assert Logs(Folder(str(tmp_path))).keep(outcome) == outcome
+    logs = Logs(Folder(str(tmp_path)))
+    logs.keep(outcome)
+    assert logs.named(outcome) == outcome
+    assert not (tmp_path / "logs").exists()
 
 
 def test_a_log_that_cannot_be_written_is_said_once_and_costs_no_result(
@@ -50,5 +62,24 @@ def test_a_log_that_cannot_be_written_is_said_once_and_costs_no_result(
     folder = Folder(str(tmp_path))
     monkeypatch.setattr(folder, "write", refuse)
     logs, outcome = Logs(folder), Outcome(run=RUN, failure=failed())
-    assert logs.keep(outcome) == logs.keep(outcome) == outcome
+    for _ in range(2):
+        logs.keep(outcome)
+    assert logs.named(outcome) == outcome, "no failure names a log that there is not"
     assert [record.getMessage() for record in caplog.records] == ["no logs of runs are kept: no space left"]
+
+
+def test_a_log_of_an_earlier_try_goes_once_the_run_is_ok(tmp_path: Path) -> None:
+    Logs(Folder(str(tmp_path))).keep(Outcome(run=RUN, failure=failed()))
+    (file,) = (tmp_path / "logs").iterdir()
+    Logs(Folder(str(tmp_path))).keep(OK)
+    assert not file.exists()
+
+
+def test_a_result_does_not_wait_for_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    folder = Folder(str(tmp_path))
+    monkeypatch.setattr(folder, "write", lambda name, _data: written.append(name))
+    ended = (each for each in [Outcome(run=RUN, failure=failed())])
+    with Progress(1, 0, Console(file=io.StringIO())) as progress:
+        sweep._take_in(ended, Logs(folder), Journal(folder, "env", "cpu"), progress)
+    assert written == [f"journal/{RUN.key}.json", f"logs/{RUN.key}.log"]
