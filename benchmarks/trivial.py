@@ -53,7 +53,7 @@ class Trivial:
         del cost, texts
         if barrier:
             barrier()
-        tokens = 3 * run.cell.batch_size * run.cell.output_tokens
+        tokens, began_unix_s = 3 * run.cell.batch_size * run.cell.output_tokens, time.time()
         return RawProcessResult(
             cell_id=run.cell.cell_id,
             repeat=run.repeat,
@@ -62,8 +62,8 @@ class Trivial:
             prior_runs=prior_runs,
             model_reused=prior_runs > 0,
             load_s=0.0,
-            window_start_unix_s=time.time(),
-            window_end_unix_s=time.time(),
+            window_start_unix_s=began_unix_s,
+            window_end_unix_s=began_unix_s + 1e-3,
             measured_batch_size=run.cell.batch_size,
             warmup=WarmupDone(generations=1, duration_s=0.0),
             inference_metrics=InferenceMetrics(
