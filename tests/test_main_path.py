@@ -103,6 +103,7 @@ def test_one_process_serves_all_cells_by_rounds(finished):
     assert raw.sort_values("window_start_unix_s").repeat.tolist() == [0] * 4 + [1] * 4
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_where_it_stopped(finished):
     folder, _, _ = finished
     before = pq.read_table(folder / "out" / "raw.parquet").column("window_start_unix_s").to_pylist()
@@ -111,6 +112,7 @@ def test_the_same_command_goes_on_where_it_stopped(finished):
     assert pq.read_table(folder / "out" / "raw.parquet").column("window_start_unix_s").to_pylist() == before
 
 
+@pytest.mark.slow
 def test_a_killed_worker_becomes_a_row_and_the_others_go_on(tmp_path):
     driver = start(tmp_path, SLOW_CELL)
     journal = tmp_path / "out" / "journal"

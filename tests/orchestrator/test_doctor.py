@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def doctor(*words, **environment):
     done = subprocess.run(
@@ -15,6 +17,7 @@ def doctor(*words, **environment):
     return done.returncode, {finding["what"]: finding for finding in json.loads(done.stdout)}
 
 
+@pytest.mark.slow
 def test_a_cpu_machine_can_run_sweeps_and_is_told_what_they_miss(tmp_path):
     code, found = doctor("--out", str(tmp_path / "new" / "folder"), HF_TOKEN="hf_sentinel")
     assert code == 0

@@ -26,6 +26,7 @@ def config(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_json_has_the_verdict_and_every_figure_at_the_top(config, capsys):
     assert main([str(config), *SHAPE, "--precision", "int4-bnb", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -53,7 +54,11 @@ def test_a_folder_is_a_model_and_the_table_is_for_people(config, capsys):
         ('{"model_type": "llama", "hidden_size": "wide"}', "does not fit"),
         ('{"model_type": "llama", "hidden_size": NaN}', "config.hidden_size: nan is not a number"),
         ('{"model_type": "llama", "vocab_size": Infinity}', "config.vocab_size: inf is not a number"),
-        ('{"model_type": "llama", "num_hidden_layers": 1000000}', "1000000 layers are too many"),
+        pytest.param(
+            '{"model_type": "llama", "num_hidden_layers": 1000000}',
+            "1000000 layers are too many",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsys):
@@ -65,6 +70,7 @@ def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsy
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_has_no_position_for_the_last_tokens_is_said_not_to_run(tmp_path, capsys):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": 1, "vocab_size": 99}))

@@ -173,6 +173,7 @@ def test_the_first_line_says_which_cluster_the_sweep_runs_on(again: Sweep) -> No
     assert again.said.splitlines()[0] == "the Ray cluster of this process: 1 node, 8 GPUs, 8 CPUs"
 
 
+@pytest.mark.slow
 def test_another_environment_measures_anew(again: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.run([A]) == {"a": 1}
     other = tmp_path / "packages" / "calflops-99.dist-info"  # what pip leaves behind after an upgrade
@@ -183,6 +184,7 @@ def test_another_environment_measures_anew(again: Sweep, tmp_path: Path, monkeyp
     assert again.run([A]) == {}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_made_on_the_other_device_is_measured_anew(again: Sweep) -> None:
     again.run([A])
     entry = again.file("a").read_text()

@@ -214,6 +214,7 @@ def test_the_gpu_gets_its_memory_back(measurer: Measurer, precision: Precision) 
     assert torch.cuda.memory_allocated() <= before + 1_000_000
 
 
+@pytest.mark.slow
 def test_the_process_that_measures_is_never_instrumented() -> None:
     script = """
 import sys

@@ -96,6 +96,7 @@ def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_t
         address.checked()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_answers_is_joined_past_any_proxy(
     ray_address: str, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,7 @@ def test_processes_that_cannot_start_end_the_sweep_with_the_node_and_the_reason(
         assert "libcudart.so.13 is missing" in outcome.failure.error_message
 
 
+@pytest.mark.slow
 def test_what_will_not_pass_is_tried_once_and_what_passed_before_is_tried_to_the_end(tmp_path: Path) -> None:
     acts: dict[str, Act] = {
         "oom": {"raises": "CUDA out of memory. Tried to allocate 2.00 GiB"},
@@ -200,7 +201,9 @@ def test_a_process_killed_from_outside_without_further_attempts_is_lost_and_the_
     assert outcomes[0].failure.attempt == 1
 
 
-@pytest.mark.parametrize("stopped", [False, True], ids=["asleep", "SIGSTOP"])
+@pytest.mark.parametrize(
+    "stopped", [pytest.param(False, id="asleep"), pytest.param(True, id="SIGSTOP", marks=pytest.mark.slow)]
+)
 def test_a_hung_run_times_out_its_process_is_gone_and_its_slot_is_used_again(
     tmp_path: Path, clock: AheadClock, stopped: bool
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_model_that_cannot_be_counted_is_measured_all_the_same(ray_session: No
     assert [outcome.status for outcome in outcomes] == ["ok"]
 
 
+@pytest.mark.slow
 def test_a_model_is_counted_once_for_each_way_to_load_it(ray_session: None) -> None:
     asked = sweep([{}, {}], axes={"load.use_cache": [True, False], "output_tokens": [2, 3]})
     runs = plan.runs(plan.expand(asked), asked)

@@ -31,6 +31,7 @@ def test_processes_are_actors_with_names_that_begin_with_the_sweeps(ray_session:
     assert cluster.place(Kind(8)) is not None  # all room is given back
 
 
+@pytest.mark.slow
 def test_runs_are_counted_for_prometheus_by_how_they_ended(ray_session: None) -> None:
     asked = sweep([{}, {}, {"raises": "no"}], name="counted", device="cpu", placement={"gpus_per_process": 1})
     runs = plan.runs(plan.expand(asked), asked)

@@ -43,6 +43,7 @@ def test_llama_2_has_its_published_parameters(size, parameters):
     assert made.flops.confidence == "high"
 
 
+@pytest.mark.slow
 def test_all_estimators_agree_on_a_70b_and_its_cache_is_what_gqa_keeps():
     made = cost({**LLAMA_2, **SIZES["70B"]}, batch=4, prompt=128, new=8)
     assert made.flops.value == made.estimates.dispatcher == made.estimates.architecture
@@ -56,6 +57,7 @@ def test_deepseek_v3_is_costed_with_its_published_sizes():
     assert made.flops.confidence in ("high", "medium")
 
 
+@pytest.mark.slow
 def test_all_shapes_of_a_model_share_few_counted_passes():
     shapes = [
         Shape(batch_size=b, input_tokens=p, output_tokens=g)

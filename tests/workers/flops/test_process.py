@@ -48,6 +48,7 @@ sys.exit(cost.flops.confidence != "high" or "torch" in sys.modules or "transform
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_config_that_cannot_be_read_is_an_error_with_the_place_and_the_next_request_is_answered(process):
     with pytest.raises(ModelLoadError, match="does not fit") as raised:
         process.estimate(spec(n_embd="wide"), [SHAPE])
