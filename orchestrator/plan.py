@@ -71,6 +71,11 @@ def pending(runs: Sequence[Run], done: Collection[str]) -> list[Run]:
     return [run for run in runs if run.key not in finished]
 
 
+def cell_id(key: str) -> str:
+    """The cell that a run of this key repeats."""
+    return key.rpartition(".")[0]
+
+
 def per_card(cells: Sequence[Cell], cards: Sequence[str]) -> list[Cell]:
     """Each cell once for each type of card (in Ray's words), for `one_row_per_card`."""
     return [cell.model_copy(update={"accelerator_type": card}) for cell in cells for card in cards]

@@ -91,11 +91,13 @@ def run(
                     journal.clear()
                     logs.clear()
             runs = plan.runs(cells, sweep)
-            pending = _pending(runs, journal, console, retry_failed=retry_failed)
+            done = _done(runs, journal, console, retry_failed=retry_failed)
+            pending = plan.pending(runs, done)
             outcomes = schedule.run(
                 pending,
                 sweep,
                 cluster(),
+                passed={plan.cell_id(key) for key, status in done.items() if status == "ok"},
                 texts=_texts(sweep),
                 stop=lambda: signals.asked is not None or journal.refused or hold.lost,
                 **equipment,
@@ -124,7 +126,7 @@ def _say_what_is_left_out(journal: store.Journal, runs: Sequence[Run], console: 
     """The journal may hold more than this sweep asks for: its tables are of this sweep alone."""
     left_out = journal.others({run.key for run in runs})
     if left_out:
-        cells = len({key.rpartition(".")[0] for key in left_out})
+        cells = len(set(map(plan.cell_id, left_out)))
         console.print(
             f"left out of the tables: {len(left_out)} finished run{'' if len(left_out) == 1 else 's'} of {cells} "
             f"cell{'' if cells == 1 else 's'} that this sweep does not ask for; a sweep file that asks for them shows "
@@ -147,12 +149,12 @@ def _take_in(outcomes: Generator[Outcome], logs: store.Logs, journal: store.Jour
     journal.check()
 
 
-def _pending(runs: Sequence[Run], journal: store.Journal, console: Console, *, retry_failed: bool) -> list[Run]:
-    """The runs that are left, by what the journal holds; what cannot be read there is named."""
+def _done(runs: Sequence[Run], journal: store.Journal, console: Console, *, retry_failed: bool) -> Mapping[str, str]:
+    """The runs that are finished, by key, with what they came to; what cannot be read in the journal is named."""
     done = journal.finished(retry_failed=retry_failed, among={run.key for run in runs})
     for path in journal.set_corrupt_aside():
         console.print(f"measured anew, for its file could not be read: {path}", markup=False, soft_wrap=True)
-    return plan.pending(runs, done)
+    return done
 
 
 def _rows(

@@ -7,7 +7,7 @@ knows nothing of Ray.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 import ray
 
@@ -33,6 +33,7 @@ def run(
     sweep: SweepConfig,
     cluster: Cluster,
     *,
+    passed: Collection[str] = (),
     texts: Mapping[str, Sequence[str]] | None = None,
     make: Callable[[], Measures] | None = None,
     estimate: Callable[..., Prepared] | None = None,
@@ -44,6 +45,7 @@ def run(
         runs: What to run, in the sweep's order.
         sweep: The bounds and the placement.
         cluster: Where; see `connect`.
+        passed: Ids of the cells of which a repeat was ok before.
         texts: Prompt and quality texts by their SHA-256; every process gets them.
         make: What measures, made in each process; a stand-in for trivial cells. By default the real `Measurer`.
         estimate: What counts a model's costs, called in threads; a stand-in where nothing is to be counted.
@@ -60,7 +62,7 @@ def run(
     metrics = Metrics(sweep.name)
     with Counters() as counters, Watch() as watch:
         preparation = Preparation(runs, cluster, estimate=estimate or counters.prepare)
-        loop = Loop(cluster, backlog, preparation, sweep, equipment, watch=watch, stop=stop)
+        loop = Loop(cluster, backlog, preparation, sweep, equipment, passed=passed, watch=watch, stop=stop)
         with contextlib.closing(loop.outcomes()) as outcomes:
             for outcome in outcomes:
                 metrics.ended(outcome)

@@ -45,6 +45,7 @@ class Loop:
         preparation: Releases a model's runs into the backlog when the model is prepared.
         sweep: The bounds: time-outs, attempts, isolation.
         equipment: What the actors are made with.
+        passed: Ids of the cells of which a repeat was ok before.
         watch: Whether the cluster is still there.
         stop: Whether to end early: what is delivered is taken in, what runs is killed, nothing more begins.
     """
@@ -57,6 +58,7 @@ class Loop:
         sweep: SweepConfig,
         equipment: Equipment,
         *,
+        passed: Collection[str] = (),
         watch: Watch,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -70,7 +72,7 @@ class Loop:
         self._workers: list[Worker] = []
         self._cut_off: list[Worker] = []
         """Workers lost while the cluster did not answer, to be closed once it does."""
-        self._passed: set[str] = set()
+        self._passed = set(passed)
         """Cells of which a repeat is ok."""
         self._hardware: dict[str | None, Hardware] = {}
         self._earlier: dict[str, list[ProcessFailure]] = defaultdict(list)

@@ -23,4 +23,4 @@ __all__ = [
 
 def finished(out: str, environment: str, *, retry_failed: bool = False) -> set[str]:
     """Keys of the runs that `out` holds already. Changes nothing there, and does not hold the folder."""
-    return Journal(Folder(out), environment).finished(retry_failed=retry_failed)
+    return set(Journal(Folder(out), environment).finished(retry_failed=retry_failed))

@@ -88,8 +88,10 @@ class Journal:
         if self._refusal is not None and self._rescue is not None:
             raise StoreError(f"{self._refusal}. {self._rescue.advice(self._folder.path('journal'))}")
 
-    def finished(self, *, retry_failed: bool = False, among: Collection[str] | None = None) -> set[str]:
-        """Keys of the runs that need not be made again: of this environment, and ok unless failures are to stand.
+    def finished(self, *, retry_failed: bool = False, among: Collection[str] | None = None) -> dict[str, str]:
+        """The runs that need not be made again, by key, with what they came to (`ok`, `failed`, `oom`...).
+
+        They are of this environment, and ok unless failures are to stand.
 
         Runs that were `skipped` never count: whether they still must be is asked again each time.
 
@@ -101,7 +103,7 @@ class Journal:
         names = (name for name in self._folder.names("journal") if name.endswith(".json"))
         keys = (name.removesuffix(".json") for name in names)
         found = self._entries(key for key in keys if among is None or key in among)
-        return {key for key, outcome in found if outcome is not None and outcome.status in taken}
+        return {key: outcome.status for key, outcome in found if outcome is not None and outcome.status in taken}
 
     def others(self, keys: Collection[str]) -> list[str]:
         """Keys of the runs here that are not among `keys`, whatever they came to."""

@@ -102,6 +102,14 @@ def test_a_cell_that_failed_is_not_repeated_until_failures_are_to_be_retried(aga
     assert again.run([A, BAD], repeats, retry_failed=True) == {"bad": 1}
 
 
+def test_a_cell_of_which_a_repeat_was_ok_before_is_tried_to_the_end(again: Sweep) -> None:
+    late = {"name": "late", "raises": "no", "on_repeat": 1}
+    assert again.run([late]) == {"late": 1}
+    assert again.run([late], {"repeats": 3}) == {"late": 2}
+    row = pq.read_table(again.folder / "out" / store.RESULTS).to_pylist()[0]
+    assert (row["status"], row["repeats_ok"]) == ("failed", 2)
+
+
 def test_what_the_card_or_a_library_cannot_do_is_skipped_and_no_failure_unless_it_is_to_be_one(
     again: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:

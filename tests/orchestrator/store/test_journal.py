@@ -53,19 +53,19 @@ def test_only_what_need_not_be_made_again_is_finished(tmp_path: Path) -> None:
     for run, status in zip(several[1:], ["failed", "oom", "timeout", "lost", "skipped"], strict=True):
         journal(folder).append(failed(run, status))
     keys = [run.key for run in several]
-    assert journal(folder).finished() == set(keys[:5])
-    assert journal(folder).finished(retry_failed=True) == {keys[0]}
-    assert journal(folder).finished(among=keys[1:3]) == set(keys[1:3])
-    assert journal(folder, environment="another").finished() == set()
-    assert journal(folder, device="cpu").finished() == set()
-    assert journal(folder, device=None).finished() == set(keys[:5])
+    assert journal(folder).finished().keys() == set(keys[:5])
+    assert journal(folder).finished(retry_failed=True) == {keys[0]: "ok"}
+    assert journal(folder).finished(among=keys[1:3]).keys() == set(keys[1:3])
+    assert journal(folder, environment="another").finished().keys() == set()
+    assert journal(folder, device="cpu").finished().keys() == set()
+    assert journal(folder, device=None).finished().keys() == set(keys[:5])
 
 
 def test_looking_changes_nothing_where_a_file_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal" / "x.0.json").write_text("{")
     found = journal(Folder(str(tmp_path)))
-    assert found.finished() == set()
+    assert found.finished().keys() == set()
     assert (tmp_path / "journal" / "x.0.json").exists()
     assert found.set_corrupt_aside() == [f"{tmp_path}/journal-corrupt/x.0.json"]
     assert not (tmp_path / "journal" / "x.0.json").exists()
@@ -108,7 +108,7 @@ def test_a_file_that_no_measurement_could_have_written_is_set_aside(
     inner[place[-1]] = value
     file.write_text(json.dumps(entry))
     found = journal(folder)
-    assert found.finished() == set()
+    assert found.finished().keys() == set()
     assert found.set_corrupt_aside() == [f"{tmp_path}/journal-corrupt/{file.name}"]
 
 
@@ -125,7 +125,7 @@ def test_starting_over_forgets_every_run(tmp_path: Path) -> None:
     for run in runs(3):
         journal(folder).append(good(run))
     journal(folder).clear()
-    assert journal(folder).finished() == set()
+    assert journal(folder).finished().keys() == set()
 
 
 def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_disk: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_dis
         (small_disk / "journal" / file.name).write_bytes(file.read_bytes())
         file.unlink()
     rescued.rmdir()
-    assert journal(folder).finished() == {run.key for run in several}
+    assert journal(folder).finished().keys() == {run.key for run in several}
     assert not list((small_disk / "journal").glob("*.part"))
 
 
@@ -187,7 +187,7 @@ def test_a_bucket_keeps_the_same_promises(bucket: Bucket) -> None:
         kept.append(good(run))
     assert bucket.keys == sorted(f"out/journal/{run.key}.json" for run in (first, second))
     bucket.put(f"out/journal/{second.key}.json", b"{")
-    assert kept.finished() == {first.key}
+    assert kept.finished().keys() == {first.key}
     assert kept.set_corrupt_aside() == [f"s3://{bucket.name}/out/journal-corrupt/{second.key}.json"]
     bucket.remove()
     kept.append(good(third))
@@ -205,7 +205,7 @@ def test_a_pickle_in_the_journal_is_not_run(tmp_path: Path) -> None:
     (run,) = runs(1)
     (tmp_path / "journal" / f"{run.key}.json").write_bytes(pickle.dumps(Touches(tmp_path / "touched")))
     found = journal(Folder(str(tmp_path)))
-    assert found.finished() == set()
+    assert found.finished().keys() == set()
     assert found.set_corrupt_aside()
     assert not (tmp_path / "touched").exists()
 
