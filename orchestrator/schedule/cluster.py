@@ -29,7 +29,10 @@ HEAD = "node:__internal_head__"
 CPUS_PER_PROCESS = 1
 _CARD = "accelerator_type:"
 _ROUNDING = 1e-9  # shares of a GPU such as 1/3 do not add up exactly
-_RAY_SETTINGS = {
+_PRIORITY = {"RAY_worker_niceness": "0"}
+"""Ray gives its workers niceness 15: whatever else runs on the node would take the CPU from what is measured."""
+
+_RAY_SETTINGS = _PRIORITY | {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Every other raylet finds its own object store a moment too early. Ray would sleep for a second, ten times at most.
     "RAY_raylet_client_connect_timeout_milliseconds": "50",
@@ -256,8 +259,10 @@ def _joined_or_started() -> str:
     os.environ.update(_RAY_SETTINGS | plain | os.environ)
     # Ray warns at every start that its own default, token authentication, is on.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    # A node that is joined was started with its own settings; as a runtime environment, they cost 0.7 s per process.
+    runtime_env = {"env_vars": _PRIORITY} if joins else None
     try:
-        ray.init(include_dashboard=False, log_to_driver=True, logging_level="warning")
+        ray.init(include_dashboard=False, log_to_driver=True, logging_level="warning", runtime_env=runtime_env)
     except (OSError, RuntimeError, ValueError) as error:
         what = f"join the Ray cluster at {joins}" if joins else "start Ray on this machine"
         raise ClusterError(f"cannot {what}: {one_line(str(error)) or type(error).__name__}") from error
