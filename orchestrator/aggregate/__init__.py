@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.aggregate.compute import compute, peak_memory_mb, tokens_per_inference
 from orchestrator.aggregate.energy import energy
-from orchestrator.aggregate.inference import Repeat, inference
+from orchestrator.aggregate.inference import Repeat, inference, of_one_run
 from orchestrator.config import Emissions
 from orchestrator.emissions import grams_co2e
 from orchestrator.energy_union import union
@@ -19,6 +19,7 @@ from orchestrator.windows import wall_clocks_agree
 from workers.records import (
     Cell,
     EnergyMetrics,
+    InferenceMetrics,
     NormalisedMetrics,
     Outcome,
     PrecisionMetadata,
@@ -74,10 +75,11 @@ def _figures(
     leaders = [repeat[:: cell.tensor_parallel] for repeat in good]
     every = [rank for repeat in good for rank in repeat]
     energies = [union(repeat) for repeat in good]
-    tokens = inference(leaders)
+    runs = [of_one_run(repeat) for repeat in leaders]
+    tokens = inference(leaders, runs)
     joules = energy(energies)
     flops = compute(leaders, every_rank=good, inference=tokens)
-    statistics = _statistics(leaders, good, energies)
+    statistics = _statistics(runs, good, energies)
     precision = _precision(every[0], reference_perplexity)
     joules_per_token = statistics.energy_per_output_token_j_over_repeats.mean
     power_w = _complete(_ratio(one.gpu_energy_j, one.duration_s) for one in energies).mean
@@ -109,15 +111,16 @@ def _figures(
     }
 
 
-def _statistics(leaders: Sequence[Repeat], good: Sequence[Repeat], energies: Sequence[EnergyMetrics]) -> Statistics:
-    one_by_one = [inference([repeat]) for repeat in leaders]
+def _statistics(
+    runs: Sequence[InferenceMetrics], good: Sequence[Repeat], energies: Sequence[EnergyMetrics]
+) -> Statistics:
     return Statistics(
-        output_tokens_per_s_over_repeats=spread(one.output_tokens_per_s for one in one_by_one),
-        ttft_s_over_repeats=spread(one.ttft.mean_s if one.ttft else None for one in one_by_one),
-        tpot_s_over_repeats=spread(one.tpot.mean_s if one.tpot else None for one in one_by_one),
-        e2e_s_over_repeats=spread(one.e2e.mean_s if one.e2e else None for one in one_by_one),
+        output_tokens_per_s_over_repeats=spread(run.output_tokens_per_s for run in runs),
+        ttft_s_over_repeats=spread(run.ttft.mean_s if run.ttft else None for run in runs),
+        tpot_s_over_repeats=spread(run.tpot.mean_s if run.tpot else None for run in runs),
+        e2e_s_over_repeats=spread(run.e2e.mean_s if run.e2e else None for run in runs),
         energy_per_output_token_j_over_repeats=_complete(
-            _ratio(joules.gpu_energy_j, one.generated_tokens) for joules, one in zip(energies, one_by_one, strict=True)
+            _ratio(joules.gpu_energy_j, run.generated_tokens) for joules, run in zip(energies, runs, strict=True)
         ),
         peak_memory_mb_over_repeats=_complete(map(peak_memory_mb, good)),
     )

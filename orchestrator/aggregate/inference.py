@@ -20,9 +20,13 @@ _RATES = ("output_tokens_per_s", "prefill_tokens_per_s", "decode_tokens_per_s")
 _LATENCIES = ("ttft", "itl", "tpot", "e2e")
 
 
-def inference(repeats: Sequence[Repeat]) -> InferenceMetrics:
-    """All repeats of a cell as one; raw times stay behind."""
-    runs = [_together([repeat]) for repeat in repeats]
+def of_one_run(repeat: Repeat) -> InferenceMetrics:
+    """The ranks of one run as one; raw times stay behind."""
+    return _together([repeat])
+
+
+def inference(repeats: Sequence[Repeat], runs: Sequence[InferenceMetrics]) -> InferenceMetrics:
+    """All repeats of a cell as one, where `runs` are `of_one_run` of each."""
     if len(runs) == 1:
         return runs[0]
     whole = _together(repeats)
