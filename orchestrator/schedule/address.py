@@ -7,6 +7,7 @@ what it found in many lines.
 import difflib
 import os
 import socket
+import string
 
 import grpc
 from ray._private import ray_constants, services
@@ -43,6 +44,10 @@ def checked() -> str | None:
         raise ClusterError(
             "RAY_ADDRESS=auto, but no Ray cluster runs on this machine: `ray start --head` starts one; " + _OWN
         ) from error
+    except (OSError, ValueError) as error:  # what the file holds is no address, or it cannot be read
+        raise ClusterError(
+            f"{source()} names no Ray cluster ({one_line(str(error))}): remove it, or start one anew; {_OWN}"
+        ) from error
     if address is None:
         return None
     check_answers(address)
@@ -60,7 +65,7 @@ def parsed(address: str) -> tuple[str, int]:
     Raises:
         ClusterError: It is none that a sweep's driver can use.
     """
-    takes = f"RAY_ADDRESS: {address!r} is no address of a cluster's head, which is HOST:PORT, `auto` or `local`"
+    takes = f"{source()}: {address!r} is no address of a cluster's head, which is HOST:PORT, `auto` or `local`"
     if "://" in address:
         dashboard = address if address.startswith("http") else "http://HEAD:8265"
         raise ClusterError(
@@ -68,8 +73,9 @@ def parsed(address: str) -> tuple[str, int]:
             f"ray job submit --address {dashboard} --working-dir . -- python -m orchestrator SWEEP.yaml"
         )
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    if not host or set(host) & set(string.whitespace) or not port.isdecimal() or not 0 < int(port) < 2**16:
         words = difflib.get_close_matches(address.strip().lower(), ("auto", "local"), n=1)
+        host = "".join(host.split())
         near = words[0] if words else f"{host or address.partition(':')[0] or 'HEAD'}:{_PORT}"
         raise ClusterError(f"{takes}; did you mean {near!r}?")
     return host.strip("[]"), int(port)

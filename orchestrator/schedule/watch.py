@@ -56,7 +56,8 @@ class Watch:
         self._cause: str | None = None
         # Held open, for the raylet writes a line into its log whenever one is closed.
         self._raylet = socket.socket(socket.AF_UNIX)
-        self._raylet.connect(node.raylet_socket_name)
+        with contextlib.suppress(OSError):  # it has died already: the first look finds that out
+            self._raylet.connect(node.raylet_socket_name)
         self._raylet.setblocking(False)
         self._left = threading.Event()
         self._delivering = threading.Lock()

@@ -96,6 +96,21 @@ def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_t
         address.checked()
 
 
+@pytest.mark.parametrize("held", [b"", b"head", b"\xff\xfe:6379", b"a:b:c", b"127.0.0.1:99999", b"x\ny:6379"])
+def test_a_damaged_file_of_the_machine_is_one_line_that_names_it(
+    held: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    file = tmp_path / "ray" / "ray_current_cluster"
+    file.parent.mkdir()
+    file.write_bytes(held)
+    with pytest.raises(ClusterError) as caught:
+        address.checked()
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.slow
 def test_a_cluster_that_answers_is_joined_past_any_proxy(
     ray_address: str, silent: str, monkeypatch: pytest.MonkeyPatch

@@ -39,8 +39,9 @@ class Machine:
         self._store.close()
         return self._port
 
-    def kill_raylet(self) -> None:
-        self._raylet.accept()[0].close()
+    def kill_raylet(self, *, joined: bool = True) -> None:
+        if joined:
+            self._raylet.accept()[0].close()
         self._raylet.close()
 
 
@@ -122,6 +123,16 @@ def test_the_raylet_of_this_machine_is_lost_at_once(
     machine.kill_raylet()
     assert not seen.look()
     with pytest.raises(ClusterLost, match="the raylet of this machine, through which its driver works, has died"):
+        seen.check()
+
+
+def test_a_raylet_that_died_before_it_was_first_looked_at_is_lost_too(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.kill_raylet(joined=False)
+    seen = watching(machine, tmp_path, monkeypatch)
+    assert not seen.look()
+    with pytest.raises(ClusterLost, match="the raylet of this machine"):
         seen.check()
 
 
