@@ -6,13 +6,14 @@ what it found in many lines.
 
 import difflib
 import os
+import re
 import socket
-import string
 
 import grpc
 from ray._private import ray_constants, services
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.utils import get_ray_address_file
+from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
 from workers.records.text import one_line
 
@@ -73,12 +74,19 @@ def parsed(address: str) -> tuple[str, int]:
             f"ray job submit --address {dashboard} --working-dir . -- python -m orchestrator SWEEP.yaml"
         )
     host, _, port = address.rpartition(":")
-    if not host or set(host) & set(string.whitespace) or not port.isdecimal() or not 0 < int(port) < 2**16:
+    if not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
         words = difflib.get_close_matches(address.strip().lower(), ("auto", "local"), n=1)
         host = "".join(host.split())
         near = words[0] if words else f"{host or address.partition(':')[0] or 'HEAD'}:{_PORT}"
         raise ClusterError(f"{takes}; did you mean {near!r}?")
     return host.strip("[]"), int(port)
+
+
+def _is_host(name: str) -> bool:
+    try:
+        return bool(name.encode("idna")) and len(name.split()) == 1  # as `socket` does; it raises where this does
+    except UnicodeError:
+        return False
 
 
 def source() -> str:
@@ -109,8 +117,13 @@ def _silence(address: str) -> str | None:
         return one_line(str(error))
     try:
         grpc.channel_ready_future(channel).result(timeout=ANSWERS_WITHIN_S)
+        heads = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        heads.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=ANSWERS_WITHIN_S)
     except grpc.FutureTimeoutError:
         return "what listens there is no Ray"
+    except grpc.RpcError as error:  # a head that asks for a token is one; what else ails it, Ray itself says
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+            return "what listens there is no head of a Ray cluster"
     finally:
         channel.close()
     return None

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from orchestrator.schedule import address
@@ -23,6 +25,11 @@ from orchestrator.schedule.address import ClusterError
         (":6379", "did you mean 'HEAD:6379'?"),
         ("head:99999", "did you mean 'head:6379'?"),
         ("head:six", "did you mean 'head:6379'?"),
+        ("head:" + "9" * 5000, "did you mean 'head:6379'?"),
+        ("a..b:6379", "did you mean "),
+        (".:6379", "did you mean "),
+        ("h" * 70 + ":6379", "did you mean "),
+        ("the head:6379", "did you mean 'thehead:6379'?"),
         ("ray://head:10001", "ray job submit --address http://HEAD:8265 "),
         ("http://head:8265", "ray job submit --address http://head:8265 "),
     ],
@@ -84,6 +91,17 @@ def test_a_port_of_something_else_is_no_cluster(foreign: str, monkeypatch: pytes
         address.check_answers(foreign)
 
 
+def test_a_port_of_another_grpc_server_is_no_head() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(ClusterError, match="what listens there is no head of a Ray cluster"):
+            address.check_answers(f"127.0.0.1:{port}")
+    finally:
+        server.stop(None)
+
+
 def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_the_file(
     silent: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -134,7 +152,8 @@ def test_a_sweep_whose_cluster_does_not_answer_ends_with_one_line_and_exit_2(sil
     )
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator", "sweep.yaml"],
-        cwd=tmp_path, env=os.environ | {"RAY_ADDRESS": silent}, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, env=os.environ | {"RAY_ADDRESS": silent}, capture_output=True, text=True, timeout=240,
+        check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert "no Ray cluster answers at" in done.stderr
