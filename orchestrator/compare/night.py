@@ -11,6 +11,7 @@ from orchestrator.compare.figures import FACETS, FACTS, FIGURES, STATED, Row
 from orchestrator.compare.verdicts import CellRef, NightInfo
 from orchestrator.energy_reasons import spelled
 from orchestrator.load import LoadError, load
+from workers.records.text import one_line
 
 _LAST_TIME_S = 253_402_300_800.0
 """The year 10000: no date is written later."""
@@ -153,7 +154,7 @@ def _cell(row: Row, ambiguous: bool) -> CellNight:
     return CellNight(
         ref=CellRef(cell_id=row["cell_id"], label=label),
         ok=row["status"] == "ok",
-        failure=": ".join(str(part) for part in (row["status"], row["error_type"], row["error_message"]) if part),
+        failure=one_line(": ".join(str(row[part]) for part in ("status", "error_type", "error_message") if row[part])),
         samples=samples,
         missing=missing,
         facts={fact.name: row[fact.name] for fact in FACTS},
@@ -192,7 +193,7 @@ def _why_missing(row: Row, figure: str, mean: float | None) -> str:
 
 def _label(row: Row) -> str:
     label = f"{row['model']} {row['precision']} batch {row['batch_size']}, {row['input_tokens']}+{row['output_tokens']}"
-    return f"{label} {labels.spelled(labels.others(row))}".rstrip()
+    return one_line(f"{label} {labels.spelled(labels.others(row))}")
 
 
 def _text(value: Any) -> str | None:

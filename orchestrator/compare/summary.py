@@ -3,11 +3,12 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchestrator.compare.figures import FIGURES
 from orchestrator.compare.verdicts import CellRef, Change, Comparison, GateReport, HistoryReport, NightInfo
+from workers.records.text import printable
 
 _UNITS = {figure.name: figure.unit for figure in FIGURES}
 
@@ -24,7 +25,12 @@ class Section:
 def sections(report: GateReport | HistoryReport) -> tuple[str, list[Section]]:
     """The verdict in one line, and the sections below it that have something to say."""
     verdict, found = _gate(report) if isinstance(report, GateReport) else _history(report)
-    return verdict, [section for section in found if section.rows]
+    return printable(verdict), [_printable(section) for section in found if section.rows]
+
+
+def _printable(section: Section) -> Section:
+    """Names and errors come from elsewhere, and must not steer the terminal."""
+    return replace(section, rows=[tuple(map(printable, row)) for row in section.rows])
 
 
 def date(night: NightInfo) -> str:

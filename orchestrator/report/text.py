@@ -201,7 +201,8 @@ def _failures(rows: Sequence[Row], settings: Sequence[Sequence[str]]) -> Iterato
 def _mixed(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if row["mixed"]:
-            yield f"mixed: {row['model']} {row['precision']} batch {row['batch_size']}: {'; '.join(row['mixed'])}"
+            cell = one_line(f"{row['model']} {row['precision']} batch {row['batch_size']}")
+            yield f"mixed: {cell}: {'; '.join(row['mixed'])}"
 
 
 def _cells(count: int) -> str:

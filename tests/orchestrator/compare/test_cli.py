@@ -382,6 +382,19 @@ def test_text_in_brackets_is_no_markup(
     assert "[bold]index[/bold] [/]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("shape", ["text", "markdown"])
+def test_nothing_that_a_model_or_an_error_says_steers_the_terminal(
+    shape: str, write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b]0;owned\x07\x9b2J\u202e"
+    broken = {3: {"status": "failed", "error_message": f"no {hostile}", "driver_version": f"d{hostile}"}}
+    folder = f"b{hostile}"
+    main([write("a", night(rng)), write(folder, night(rng, odd=broken)), "--format", shape])
+    out = capsys.readouterr().out
+    assert r"no \x1b]0;owned".replace("\\", "\\\\" if shape == "markdown" else "\\") in out
+    assert not set(hostile) & set(out) - set("owned]0;2J")
+
+
 def test_nights_without_a_common_cell_are_bad_input(
     write: Write, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,6 +33,30 @@ def test_another_programs_parquet_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert report.main([str(tmp_path / "other.parquet"), "--out", str(tmp_path / "r.html")]) == 2
     assert "other.parquet" in capsys.readouterr().err
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda full: full.drop_columns(["host"]), "KeyError: 'host'"),
+        (
+            lambda full: full.set_column(
+                full.schema.get_field_index("started_unix_s"), "started_unix_s", pa.array([1e300] * len(full))
+            ),
+            "OverflowError",
+        ),
+    ],
+)
+def test_damaged_results_are_one_line_that_names_them_and_exit_2(
+    change: Callable[[pa.Table], pa.Table], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "results.parquet"
+    full = table(AggregatedResult, sweeps.cpu_sweep())
+    pq.write_table(change(full).replace_schema_metadata(full.schema.metadata), file)
+    assert report.main([str(file), "--out", str(tmp_path / "r.html")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"report: {file}: cannot be made sense of: {cause}")
+    assert error.count("\n") == 1
 
 
 def test_results_without_rows_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

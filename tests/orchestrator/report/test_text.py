@@ -26,10 +26,12 @@ def test_each_cell_is_one_line_with_every_figure_whole(width: int, share: float)
 def test_nothing_that_a_model_is_called_or_an_option_says_steers_the_terminal() -> None:
     hostile = "\x1b]0;owned\x07\x9b2J\u202e"
     one = bent(batch_size=4, generate={"act": hostile})
-    rows = [one.model_copy(update={"cell": one.cell.model_copy(update={"model": f"m{hostile}"})}), bent(batch_size=4)]
+    changed = {"cell": one.cell.model_copy(update={"model": f"m{hostile}"}), "mixed": ("gpu_names",)}
+    rows = [one.model_copy(update=changed), bent(batch_size=4)]
     text = _printed([*rows, sweeps.failed(model=f"f{hostile}", precision="fp32", batch=1)], 300)
     assert not set(hostile) & set(text) - set("owned]0;2J")
     assert r"m\x1b]0;owned\x07\x9b2J\u202e" in text
+    assert r"mixed: m\x1b]0;owned\x07\x9b2J\u202e " in text
 
 
 def test_a_console_of_100_columns_has_every_figure() -> None:
