@@ -157,7 +157,8 @@ class _Process:
             if ready.poll(_WAKES_S * 1000):
                 some = self._process.stdout.read(min(size - len(data), 2**20))
                 if not some:
-                    raise OSError(f"the process that talks to the bucket ended with {self._process.wait()}")
+                    self._end()  # it may live on without an answer
+                    raise OSError(f"the process that talks to the bucket ended with {self._process.returncode}")
                 data += some
         return bytes(data)
 

@@ -53,6 +53,8 @@ class Folder:
             self._place = Disk(self.root) if self.root else Bucket(out, hurried)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"out: {out!r} cannot be opened: {_reason(error)}") from error
+        if "\0" in str(self.root):  # as `%00` in a URI
+            raise StoreError(f"out: {out!r} cannot be opened: no name has a null character")
 
     def path(self, name: str) -> str:
         """Where `name` lies, as a person would write it."""

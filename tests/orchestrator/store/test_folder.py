@@ -105,6 +105,11 @@ def test_an_unknown_kind_of_place_is_an_error() -> None:
         Folder("ftp://host/x")
 
 
+def test_a_name_that_no_file_can_have_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"%00y' cannot be opened: .*null"):
+        Folder(f"file://{tmp_path}/%00y").names("journal")
+
+
 def test_a_place_at_google_is_known() -> None:
     """Nothing is asked of the network yet. Reading and writing go through the same calls as with S3."""
     assert Folder("gs://anonymous@bucket/nightly").path("a") == "gs://[redacted]@bucket/nightly/a"
