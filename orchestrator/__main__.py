@@ -2,8 +2,8 @@
 
 Exit codes: 0 every cell is ok, or skipped because the card or a library cannot do it; 1 one is not (or `compare` found
 a regression, or `doctor` something broken); 2 the input is wrong, or there is no Ray to run on; 3 the results could not
-be kept, or what a command prints could not be written; 4 Ray was lost in the middle; 130 and 143 stopped by Ctrl-C or
-SIGTERM.
+be kept, or what a command prints could not be written; 4 Ray was lost in the middle; 70 a fault of this program's own,
+or of its installation, with the traceback; 130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import datetime as dt
 import difflib
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any
 from orchestrator import stdio
 from workers.imports import uncollected
 from workers.records.text import printable
+
+FAULT_EXIT_CODE = 70
+"""EX_SOFTWARE of sysexits.h."""
 
 _LOG_COLUMNS = 160
 
@@ -141,6 +145,9 @@ def program(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
             code = int(ended.code or 0)
         except KeyboardInterrupt:  # before a sweep takes the signal over, or in another command
             code = 130
+        except Exception:  # Python's own code would be 1, which says that something was measured and is not well
+            traceback.print_exc()
+            code = FAULT_EXIT_CODE
         sys.stdout.flush()  # the last of it may be refused, too
         if refused.loss is not None:
             _stop(f"stdout: {refused.loss.strerror}", code)

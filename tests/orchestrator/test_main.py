@@ -4,8 +4,9 @@ import signal
 
 import pytest
 
+from orchestrator import __main__ as command_line
 from orchestrator import sweep
-from orchestrator.__main__ import COMMANDS, main
+from orchestrator.__main__ import COMMANDS, main, program
 from orchestrator.interrupt import Interrupted
 
 
@@ -44,6 +45,18 @@ def test_a_misspelt_file_is_one_line_with_the_nearest(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "did you mean 'sweep.yaml'?" in said
+
+
+@pytest.mark.parametrize("argv", [["compare", "a", "b"], ["plan", "sweep.yaml"]])
+def test_a_fault_of_the_installation_is_no_regression_and_has_its_traceback(argv, capfd, monkeypatch):
+    def broken(name):
+        raise ImportError(f"{name}: libopenblas.so.0 is missing")
+
+    monkeypatch.setattr(command_line, "import_module", broken)
+    assert program(argv) == 70
+    said = capfd.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.endswith("libopenblas.so.0 is missing\n")
 
 
 def test_the_command_that_goes_on_asks_for_the_same_exit_codes(tmp_path, capsys, monkeypatch):
