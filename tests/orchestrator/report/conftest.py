@@ -24,6 +24,9 @@ FLAGS = [
     "--disable-sync",
 ]
 
+HANGS_AFTER_MS = 240_000
+"""Of a browser that hangs, not of a machine that is busy."""
+
 
 def chromium() -> str:
     """The browser's path. In CI its absence is a failure: a page that nobody looked at is not tested."""
@@ -42,8 +45,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             tmp_path_factory.mktemp("profile"), executable_path=executable, args=FLAGS,
-            viewport={"width": 1280, "height": 900},
+            viewport={"width": 1280, "height": 900}, timeout=HANGS_AFTER_MS,
         )  # fmt: skip
+        context.set_default_timeout(HANGS_AFTER_MS)
         yield context
         context.close()
 
@@ -52,7 +56,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
 def open_report(browser: BrowserContext, tmp_path: Path) -> Iterator[Callable[[list[AggregatedResult]], Opened]]:
     """Write results, make the page by the command, open it."""
     opened = Opened(browser.new_page())
-    opened.page.set_default_timeout(240_000)  # of a browser that hangs, not of a machine that is busy
     opened.page.on("console", lambda message: opened.complaints.append(f"{message.type}: {message.text}"))
     opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
     opened.page.on("request", lambda request: opened.requests.append(request.url))

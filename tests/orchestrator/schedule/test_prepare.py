@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 import ray
-from equipment import StandIn, not_estimated, sweep
+from equipment import HANGS_AFTER_S, StandIn, not_estimated, sweep
 
 from orchestrator import plan, schedule
 from orchestrator.backlog import Backlog
@@ -262,17 +262,18 @@ def test_a_count_that_raises_leaves_the_runs_without_flops_and_nothing_else(ray_
 def test_a_stop_does_not_wait_for_a_count(ray_session: None) -> None:
     asked = sweep([{}])
     runs = plan.runs(plan.expand(asked), asked)
-    counting, done = threading.Event(), threading.Event()
+    counting, ended, go_on = threading.Event(), threading.Event(), threading.Event()
 
     def hangs(*_: Any) -> Prepared:
         counting.set()
-        done.wait(60)
+        go_on.wait(HANGS_AFTER_S)
+        ended.set()
         return Prepared()
 
     cluster = schedule.connect(asked)
     assert not list(schedule.run(runs, asked, cluster, make=StandIn, estimate=hangs, stop=counting.is_set))
-    assert not done.is_set()
-    done.set()
+    assert not ended.is_set()
+    go_on.set()
 
 
 def test_a_model_that_cannot_be_had_fails_all_its_runs_without_a_process(ray_session: None) -> None:
