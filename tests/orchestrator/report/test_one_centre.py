@@ -86,14 +86,21 @@ def test_steady_uneven_wild_and_lone_repeats_are_told_apart() -> None:
 
 def test_the_sql_of_the_docs_gives_a_figure_with_its_own_interval(tmp_path: Path) -> None:
     (sql,) = (block for block in re.findall(r"```sql\n(.*?)```", DOC, re.DOTALL) if "ci95_low" in block)
+    slower = cell_of((1.0, 1.1, 1.2), 99)
     for number, one in enumerate(RESULTS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        (found,) = duckdb.sql(sql.replace("results/quickstart", str(sweeps.write([one], folder)))).fetchall()
+        written = sweeps.write([slower, one], folder)
+        (found,) = duckdb.sql(sql.replace("results/quickstart", str(written))).fetchall()
         _, _, _, speed, low, high, within_run = found
         spread = one.statistics.output_tokens_per_s_over_repeats
         assert (speed, low, high) == (spread.mean, spread.ci95_low, spread.ci95_high)
         assert within_run == 6.5
+
+
+@pytest.mark.parametrize("one", RESULTS[:3], ids=list(SPEEDS)[:3])
+def test_the_meters_share_is_that_of_each_repeat_and_of_the_figure(one: AggregatedResult) -> None:
+    assert one.energy_per_output_token_uncertainty_j == pytest.approx(0.04 * one.energy_per_output_token_j)
 
 
 @pytest.mark.parametrize("one", RESULTS[:3], ids=list(SPEEDS)[:3])
