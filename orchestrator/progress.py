@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator import labels
+from orchestrator.windows import covered_s
 from workers.records import Outcome
 from workers.records.text import one_line
 
@@ -123,8 +124,9 @@ def _describe(outcome: Outcome) -> str:
     if outcome.failure:
         log = f"; log: {outcome.failure.log}" if outcome.failure.log else ""
         return f"{what}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}{log}"
-    speed = sum(result.inference_metrics.output_tokens_per_s for result in outcome.results[:: cell.tensor_parallel])
-    return f"{what}{speed:,.1f} tokens/s"
+    leaders = outcome.results[:: cell.tensor_parallel]
+    generated = sum(leader.inference_metrics.generated_tokens for leader in leaders)
+    return f"{what}{generated / covered_s(leaders):,.1f} tokens/s"
 
 
 def _duration(seconds: float) -> str:

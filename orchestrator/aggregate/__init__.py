@@ -92,7 +92,9 @@ def _figures(
         "inference_metrics": tokens,
         "energy_metrics": joules,
         "energy_per_output_token_j": joules_per_token,
-        "energy_per_output_token_uncertainty_j": _ratio(joules.gpu_energy_uncertainty_j, tokens.generated_tokens),
+        "energy_per_output_token_uncertainty_j": _scaled(
+            joules_per_token, _ratio(joules.gpu_energy_uncertainty_j, joules.gpu_energy_j)
+        ),
         "efficiency_flops_per_watt": _ratio(flops.flops_per_second, power_w),
         **_emissions(joules.gpu_energy_j, emissions),
         "precision_metadata": precision,
@@ -214,6 +216,10 @@ def _mixed(good: Sequence[Repeat]) -> tuple[str, ...]:
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else part / whole
+
+
+def _scaled(figure: float | None, share: float | None) -> float | None:
+    return None if figure is None or share is None else figure * share
 
 
 def _untried(failure: ProcessFailure | None) -> bool:

@@ -6,7 +6,7 @@ maximum per GPU, what a card must have, and the mean of these over the repeats. 
 null, with that rank's reason.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 from orchestrator.aggregate.inference import Repeat
@@ -35,6 +35,7 @@ def compute(repeats: Sequence[Repeat], *, every_rank: Sequence[Repeat], inferenc
     verdict, counted = min(sums, key=lambda one: _ORDER.index(one[0].confidence), default=(None, parts[0]))
     per_inference = tokens_per_inference(repeats[0])
     per_token = verdict.value / per_inference if verdict and per_inference else None
+    per_second = None if per_token is None else per_token * inference.output_tokens_per_s
     memories = [rank.compute_metrics for repeat in every_rank for rank in repeat]
     peaks = [peak_memory_mb(repeat) for repeat in every_rank]
     return ComputeMetrics(
@@ -46,9 +47,9 @@ def compute(repeats: Sequence[Repeat], *, every_rank: Sequence[Repeat], inferenc
         parameters=counted[0].parameters,
         active_parameters=counted[0].active_parameters,
         flops_per_token=per_token,
-        flops_per_second=None if per_token is None else per_token * inference.output_tokens_per_s,
-        mfu=mean(_over_ranks(repeat, lambda part: part.mfu) for repeat in repeats),
-        mbu=mean(_over_ranks(repeat, lambda part: part.mbu) for repeat in repeats),
+        flops_per_second=per_second,
+        mfu=_mfu(per_second, counted),
+        mbu=mean(map(_mbu, repeats)),
         peak_source=counted[0].peak_source,
         peak_memory_mb=None if None in peaks else mean(peaks),
         peak_memory_reason=next((m.peak_memory_reason for m in memories if m.peak_memory_reason), None),
@@ -63,6 +64,13 @@ def _sum_over_ranks(parts: Sequence[ComputeMetrics]) -> FlopsResult | None:
         return None
     lowest = min(flops, key=lambda one: _ORDER.index(one.confidence))
     return lowest.model_copy(update={"value": sum(one.value for one in flops)})
+
+
+def _mfu(flops_per_second: float | None, ranks: Sequence[ComputeMetrics]) -> float | None:
+    """The row's own FLOP/s over the peak of all cards, which each rank's FLOP/s and MFU tell of its own."""
+    if flops_per_second is None or not all(rank.flops_per_second and rank.mfu for rank in ranks):
+        return None
+    return flops_per_second / sum((rank.flops_per_second or 0.0) / (rank.mfu or 1.0) for rank in ranks)
 
 
 def _estimates(ranks: Sequence[FlopsEstimates]) -> FlopsEstimates:
@@ -90,11 +98,9 @@ def tokens_per_inference(ranks: Repeat) -> float:
     return sum(one.generated_tokens / one.generations for one in tokens if one.generations)
 
 
-def _over_ranks(ranks: Repeat, value: Callable[[ComputeMetrics], float | None]) -> float | None:
-    """Utilisation of a run, each rank weighted by its window; null where one is unknown."""
-    known = [
-        (one, rank.inference_metrics.window_s) for rank in ranks if (one := value(rank.compute_metrics)) is not None
-    ]
+def _mbu(ranks: Repeat) -> float | None:
+    """Bandwidth utilisation of a run, each rank weighted by its window; null where one is unknown."""
+    known = [(one, rank.inference_metrics.window_s) for rank in ranks if (one := rank.compute_metrics.mbu) is not None]
     if len(known) < len(ranks):
         return None
     return sum(one * seconds for one, seconds in known) / sum(seconds for _, seconds in known)

@@ -1,5 +1,7 @@
 """Ranks and repeats as one row: tokens and FLOPs add up, time is the union, a sum that lacks a part is null."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +30,9 @@ from workers.records import (
 )
 
 SWEEP = SweepInfo(sweep="s", sweep_hash="h", ray_version="2", driver_host="here", started_unix_s=1.0)
+PEAK_FLOPS_PER_S = 4e9
+"""Of each rank's card."""
+
 CELL = Cell(model=ModelSpec(name="m", config={"model_type": "llama"}), precision="bf16", batch_size=4, output_tokens=3)
 
 
@@ -53,7 +58,8 @@ def result(*, repeat=0, rank=0, rows=4, start=100.0, seconds=2.0, generations=2,
         ),
         compute_metrics=ComputeMetrics(
             flops=FlopsResult(value=1e9, method=method, confidence=confidence, precision="bf16"),
-            estimates=FlopsEstimates(calflops=1e9, architecture=None), peak_memory_mb=peak, mfu=0.25,
+            estimates=FlopsEstimates(calflops=1e9, architecture=None), peak_memory_mb=peak,
+            flops_per_second=1e9 * generations / seconds, mfu=1e9 * generations / seconds / PEAK_FLOPS_PER_S,
         ),
         precision_metadata=PrecisionMetadata(weights="int4", activations="bf16", compute="bf16"),
         quality=QualityMetrics(perplexity=perplexity),
@@ -163,11 +169,19 @@ def without_flops(measured):
 
 @pytest.mark.parametrize("missing", [0, 1])
 def test_a_repeat_without_flops_changes_no_figure_of_the_others(missing):
-    repeats = [result(), result(repeat=1, start=200.0)]
+    repeats = [result(), result(repeat=1, start=200.0, seconds=3.0)]
     whole = row(*map(ok, repeats)).compute_metrics
     repeats[missing] = without_flops(repeats[missing])
     assert row(*map(ok, repeats)).compute_metrics == whole
-    assert whole.flops_per_second == 1e9 * 4 / 4
+    assert whole.flops_per_second == pytest.approx(1e9 * math.sqrt(2 / 2 * 2 / 3))
+    assert whole.mfu == pytest.approx(whole.flops_per_second / PEAK_FLOPS_PER_S)
+
+
+def test_the_mfu_of_a_gang_is_its_flops_per_second_over_the_peak_of_all_its_cards():
+    two = CELL.model_copy(update={"processes": 2})
+    late = result(rank=1, rows=2, gpu="GPU-b", opened=1.0)
+    got = row(ok(result(rows=2, opened=0.0), late), cell=two).compute_metrics
+    assert got.mfu == pytest.approx(got.flops_per_second / (2 * PEAK_FLOPS_PER_S))
 
 
 def test_flops_that_lack_a_rank_are_null_with_its_reason():
