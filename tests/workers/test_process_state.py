@@ -292,6 +292,10 @@ def test_a_working_directory_that_is_gone_is_another_state_and_no_error(
 LEAKY = """
 import os, time, torch
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama import modeling_llama  # imported first by this
+
+turn = modeling_llama.apply_rotary_pos_emb
+modeling_llama.apply_rotary_pos_emb = lambda *states: turn(*states)
 
 class LeakyConfig(LlamaConfig):
     model_type = "leaky"
@@ -354,5 +358,6 @@ def test_what_a_models_own_code_leaves_behind_is_named(tmp_path: Path) -> None:
         f"working directory: {Path.cwd()} -> /",
         "environment variable LEAKY",
         "time.perf_counter replaced",
+        "transformers.models.llama.modeling_llama.apply_rotary_pos_emb replaced",
     ]
     assert memory.startswith("host memory: 8")
