@@ -9,10 +9,10 @@ TF32's flags for CUDA are not among it: each load of a model sets them.
 import gc
 import os
 import resource
+import signal
 import sys
 import sysconfig
 import threading
-import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.modules import module as torch_module
+from torch.overrides import _get_current_function_mode_stack as function_modes
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as dispatch_modes
 
 _TINY = torch.full((), 1e-40, dtype=torch.float32)
 """A denormal number."""
@@ -48,13 +52,20 @@ _SETTINGS: dict[str, Callable[[], object]] = {
     "math attention": torch.backends.cuda.math_sdp_enabled,
     "cuDNN attention": torch.backends.cuda.cudnn_sdp_enabled,
     "quantized engine": lambda: torch.backends.quantized.engine,
+    "torch dispatch modes": lambda: [type(mode).__name__ for mode in dispatch_modes()],
+    "torch function modes": lambda: [type(mode).__name__ for mode in function_modes() if not _is_default_device(mode)],
+    "torch profiler": torch.autograd._profiler_enabled,  # noqa: SLF001 - there is no public way to ask
+    "hooks of all modules": lambda: dict(_module_hooks()),
     "working directory": os.getcwd,
     "CPU affinity": lambda: sorted(os.sched_getaffinity(0)),
     "priority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
     "garbage collection": lambda: (gc.isenabled(), gc.get_threshold()),
+    "garbage collection callbacks": lambda: list(gc.callbacks),
     "switch interval": sys.getswitchinterval,
     "trace and profile functions": lambda: (sys.gettrace(), sys.getprofile()),
+    "timers": lambda: dict(_timers()),
     "threads": lambda: sorted(_threads()),
+    "child processes": lambda: sorted(_children()),
 }
 _SET_BY_LIBRARIES = {
     "CUDA_MODULE_LOADING",
@@ -75,15 +86,18 @@ _INSTALLED = (
     "<frozen ",
 )
 """Folders of Python and of installed libraries: this environment's, and a user's or the system's beside it."""
+_CHILDREN_OF_LIBRARIES = (
+    b"workers.energy.sampler",
+    b"multiprocessing.resource_tracker",
+    b"_inductor/compile_worker",
+)
+"""In the command lines of processes that the meter, Python and torch's compiler keep beside this one."""
+_TIMERS = {name: getattr(signal, f"ITIMER_{name}") for name in ("REAL", "VIRTUAL", "PROF")}
 _LIMITS = tuple(name for name in dir(resource) if name.startswith("RLIMIT_"))
-_PATCHABLE = {
-    "time": time,
-    "torch": torch,
-    "torch.nn.functional": torch.nn.functional,
-    "torch.Tensor": torch.Tensor,
-    "torch.nn.Module": torch.nn.Module,
-}
-"""Where a function may be replaced for all that run later: the clocks, and what every model is made of."""
+_CALLED_THROUGH_CLASS = {classmethod, property}
+_OF_PYTHON = (types.FunctionType, types.MethodType, staticmethod, classmethod)
+_OWN_CODE = "transformers_modules"
+"""The package as which transformers imports the code that comes with a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +106,8 @@ class ProcessState:
 
     settings: Mapping[str, object]
     environment: Mapping[str, str]
-    functions: Mapping[str, Any]
+    functions: Mapping[str, Mapping[str, Any]]
+    """By module or class, then by name: the functions themselves, as an id may be another's later."""
 
 
 def observe() -> ProcessState:
@@ -101,12 +116,7 @@ def observe() -> ProcessState:
     return ProcessState(
         settings={name: _value(look) for name, look in (_SETTINGS | limits).items()},
         environment=dict(os.environ),
-        functions={
-            f"{place}.{name}": value
-            for place, holder in _PATCHABLE.items()
-            for name, value in vars(holder).items()
-            if callable(value) and not isinstance(value, type)
-        },
+        functions={place: _functions(names) for place, names in _patchable()},
     )
 
 
@@ -129,16 +139,56 @@ def _changed_environment(before: ProcessState, after: ProcessState) -> Iterator[
 
 
 def _replaced(before: ProcessState, after: ProcessState) -> Iterator[str]:
-    for name, function in before.functions.items():
-        now = after.functions.get(name)
-        if now is not function and not _is_torchs_own(now):
-            yield f"{name} replaced"
+    """Functions that are others than before; among those that were not there, what a model's own code has put there."""
+    for place, functions in after.functions.items():
+        had = before.functions.get(place, {})
+        if functions == had:  # nearly all
+            continue
+        for name, was in had.items():
+            now = functions.get(name)
+            if now is not was and not _is_torchs_own(now):
+                yield f"{place}.{name} replaced"
+        for name in sorted(functions.keys() - had.keys()):
+            if _OWN_CODE in _packages(functions[name]):
+                yield f"{place}.{name} replaced"
+
+
+def _patchable() -> Iterator[tuple[str, dict[str, Any]]]:
+    """What stands where it may be replaced for all that run later: in `time`, and in what models are made of.
+
+    transformers' packages are left out: they only hand names on, and are filled and renewed as they are used.
+    """
+    for place, module in list(sys.modules.items()):
+        of_models = place.startswith(("torch.nn", "transformers.")) and type(module) is types.ModuleType
+        if of_models or place in {"time", "torch"}:
+            names = vars(module).copy()  # other threads may import meanwhile
+            yield place, names
+            for value in names.values():
+                if isinstance(value, type) and value.__module__ == place:
+                    yield f"{place}.{value.__qualname__}", vars(value).copy()
+
+
+def _functions(names: dict[str, Any]) -> dict[str, Any]:
+    """A module's functions and classes, or a class's methods and properties."""
+    return {name: value for name, value in names.items() if callable(value) or type(value) in _CALLED_THROUGH_CLASS}
 
 
 def _is_torchs_own(function: Any) -> bool:
-    """Whether torch has put it there: its compiler wraps a few functions once it is imported."""
-    code = getattr(function, "__code__", None)
-    return code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
+    """Whether torch has put it there: its compiler wraps a few functions once used. A compiled one is a change."""
+    return set(_packages(function)) == {"torch"} and not hasattr(function, "_is_torch_compile")
+
+
+def _packages(function: Any) -> Iterator[str]:
+    """The packages in which a class, or a function and those that it wraps, are written; none for C's."""
+    layer = function.fget if isinstance(function, property) else function
+    if isinstance(layer, type):
+        yield layer.__module__.partition(".")[0]
+    seen: set[int] = set()
+    while isinstance(layer, _OF_PYTHON) and id(layer) not in seen:
+        seen.add(id(layer))
+        if hasattr(layer, "__globals__"):  # `staticmethod` and `classmethod` only wrap
+            yield layer.__globals__.get("__name__", "").partition(".")[0]
+        layer = getattr(layer, "__wrapped__", None)
 
 
 def _limit(name: str) -> Callable[[], object]:
@@ -164,3 +214,41 @@ def _threads() -> Iterator[str]:
 
 def _is_installed(frame: types.FrameType) -> bool:
     return frame.f_code.co_filename.startswith(_INSTALLED)
+
+
+def _is_default_device(mode: Any) -> bool:
+    return isinstance(mode, DeviceContext)  # observed by its own name
+
+
+def _module_hooks() -> Iterator[tuple[str, list[int]]]:
+    """Ids, never given twice, of the hooks that run in every module."""
+    for name, hooks in vars(torch_module).items():
+        if name.startswith("_global_") and isinstance(hooks, dict) and hooks:
+            yield name.removeprefix("_global_"), list(hooks)
+
+
+def _timers() -> Iterator[tuple[str, float]]:
+    """Intervals of the timers that run, 0 for one that rings once. Unit: s."""
+    for name, timer in _TIMERS.items():
+        remaining, interval = signal.getitimer(timer)
+        if remaining or interval:
+            yield name, interval
+
+
+def _children() -> Iterator[str]:
+    """Child processes that have not ended, but for libraries'. proc(5) lists them by the thread that started them."""
+    for thread in Path("/proc/self/task").iterdir():
+        for pid in map(os.fsdecode, _read(thread / "children").split()):
+            name, _, rest = _read(Path("/proc", pid, "stat")).partition(b"(")[2].rpartition(b")")
+            command = _read(Path("/proc", pid, "cmdline"))
+            runs = rest.split()[:1] not in ([], [b"Z"], [b"X"])
+            if runs and not any(known in command for known in _CHILDREN_OF_LIBRARIES):
+                yield f"{os.fsdecode(name)} (pid {pid})"
+
+
+def _read(path: Path) -> bytes:
+    """A file of proc(5), empty where the thread or process has ended meanwhile."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -4,10 +4,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_cells import GPT2, LLAMA, PROMPTS, QUALITY, TEXTS, needs_gpu, run
+from tiny_cells import GPT2, LLAMA, MIXTRAL, PROMPTS, QUALITY, TEXTS, needs_gpu, run
 
 from workers.environment import physical_cores
 from workers.errors import ModelLoadError, PromptError, UnsupportedError
@@ -170,6 +171,17 @@ def test_a_process_is_fit_for_the_next_run_after_one_that_went_well_and_after_on
         measure(measurer, run({"model_type": "llama", "hidden_size": "wide"}))
     assert measurer.changes() == ()
     assert measure(measurer, run()).model_reused is False
+
+
+def test_models_of_several_architectures_and_precisions_leave_a_process_fit() -> None:
+    measurer = Measurer(cpu_threads=1)
+    mamba = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 300, "state_size": 8}
+    cells: list[tuple[dict[str, Any], Precision]] = [
+        (LLAMA, "fp32"), (GPT2, "bf16"), (mamba, "fp32"), (mamba, "bf16"), (MIXTRAL, "fp32"), (LLAMA, "bf16"),
+    ]  # fmt: skip
+    for config, precision in cells:
+        measure(measurer, run(config, precision=precision))
+        assert measurer.changes() == (), (config["model_type"], precision)
 
 
 def test_a_loaded_model_may_stay_in_memory_and_what_else_a_run_keeps_may_not() -> None:

@@ -1,17 +1,25 @@
+import functools
 import gc
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_cells import LLAMA
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.generation import utils as generation
+from transformers.models.llama import modeling_llama
 
 from workers.process_state import changes, observe
 
@@ -76,6 +84,152 @@ def test_what_was_changed_is_named(said: str) -> None:
     assert changes(before, observe()) == ()
 
 
+class Counting(TorchDispatchMode):
+    """Left entered, it sees every operator."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+class Watching(TorchFunctionMode):
+    """Left entered, it sees every function of torch."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def _hook() -> Callable[[], object]:
+    return torch.nn.modules.module.register_module_forward_hook(lambda *_: None).remove
+
+
+def _mode(mode: Any) -> Callable[[], object]:
+    mode.__enter__()
+    return lambda: mode.__exit__(None, None, None)
+
+
+def _timer() -> Callable[[], object]:
+    signal.setitimer(signal.ITIMER_PROF, 1000, 500)
+    return lambda: signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _callback() -> Callable[[], object]:
+    gc.callbacks.append(lambda *_: None)
+    return gc.callbacks.pop
+
+
+def _child() -> Callable[[], object]:
+    child = subprocess.Popen(["sleep", "60"])
+
+    def end() -> None:
+        child.kill()
+        child.wait()
+
+    return end
+
+
+LEFT: dict[str, Callable[[], Callable[[], object]]] = {
+    "hooks of all modules: 'forward_hooks': [": _hook,
+    "torch dispatch modes: ['Counting']": lambda: _mode(Counting()),
+    "torch function modes: ['Watching']": lambda: _mode(Watching()),
+    "torch profiler: True": lambda: _mode(torch.autograd.profiler.profile()),
+    "timers: 'PROF': 500.0": _timer,
+    "garbage collection callbacks: <lambda>": _callback,
+    "child processes: (pid ": _child,
+}
+"""What is said, with part of the state after -> what leaves it behind, and returns how it ends."""
+
+
+@pytest.mark.parametrize("said", LEFT)
+def test_what_goes_on_after_a_run_is_named(said: str) -> None:
+    before = observe()
+    end = LEFT[said]()
+    try:
+        after = observe()
+    finally:
+        end()
+    (found,) = changes(before, after)
+    name, _, state = said.partition(": ")
+    was, _, now = found.partition(" -> ")
+    assert was.startswith(f"{name}: ")
+    assert state in now
+    assert state not in was
+    assert changes(before, observe()) == ()
+
+
+def test_a_child_that_has_ended_or_that_a_library_keeps_is_no_change() -> None:
+    before = observe()
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # ended, and not waited for by whoever started it
+        assert changes(before, observe()) == ()
+    waits = [sys.executable, "-c", "input()", "workers.energy.sampler"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL):
+        assert changes(before, observe()) == ()
+
+
+LINEAR = "torch.nn.modules.linear.Linear.forward"
+REPLACED: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
+    "of a layer": (torch.nn.Linear, LINEAR, lambda _: lambda *_: None),
+    "by its wrapper": (torch.nn.Linear, LINEAR, lambda was: functools.wraps(was)(lambda *_: None)),
+    "by its wrapper, in torch's": (torch.nn.Linear, LINEAR, lambda _: torch.no_grad()(lambda *_: None)),
+    "by a compiled one": (torch.nn.Linear, LINEAR, torch.compile),
+    "a layer": (torch.nn, "torch.nn.Linear", lambda was: type("Linear", (was,), {})),
+    "of generating": (
+        generation.GenerationMixin,
+        "transformers.generation.utils.GenerationMixin._sample",
+        lambda _: lambda *_: None,
+    ),
+    "of loading": (
+        modeling_llama.LlamaPreTrainedModel.__mro__[1],
+        "transformers.modeling_utils.PreTrainedModel.from_pretrained",
+        lambda _: classmethod(lambda *_: None),
+    ),
+    "of a model": (
+        modeling_llama,
+        "transformers.models.llama.modeling_llama.apply_rotary_pos_emb",
+        lambda _: lambda *_: None,
+    ),
+    "a model's layer": (
+        modeling_llama,
+        "transformers.models.llama.modeling_llama.LlamaRMSNorm",
+        lambda was: type("Fused", (was,), {}),
+    ),
+}
+
+
+@pytest.mark.parametrize("which", REPLACED)
+def test_a_function_that_was_replaced_is_named(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder, place, replacement = REPLACED[which]
+    name = place.rpartition(".")[2]
+    before = observe()
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, name, replacement(getattr(holder, name)))
+        assert changes(before, observe()) == (f"{place} replaced",)
+    assert changes(before, observe()) == ()
+
+
+def test_what_torch_itself_puts_in_the_place_of_a_function_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = observe()
+    monkeypatch.setattr(torch, "manual_seed", torch._disable_dynamo(torch.manual_seed))
+    assert changes(before, observe()) == ()
+
+
+def test_a_module_that_was_imported_is_no_change_and_a_models_own_code_in_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = observe()
+    module = types.ModuleType("transformers.models.new.modeling_new")
+    vars(module).update(attend=modeling_llama.eager_attention_forward, Norm=modeling_llama.LlamaRMSNorm)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert changes(before, observe()) == ()
+    own = types.FunctionType((lambda: None).__code__, {"__name__": "transformers_modules.own.modeling_own"})
+    vars(module)["attend"] = own
+    monkeypatch.setattr(modeling_llama.LlamaForCausalLM, "generate", own)
+    assert sorted(changes(before, observe())) == [
+        "transformers.models.llama.modeling_llama.LlamaForCausalLM.generate replaced",
+        "transformers.models.new.modeling_new.attend replaced",
+    ]
+
+
 def test_another_working_directory_limit_and_thread_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, soft, end = observe(), resource.getrlimit(resource.RLIMIT_CORE)[0], threading.Event()
     running = threading.Event()
@@ -138,6 +292,10 @@ def test_a_working_directory_that_is_gone_is_another_state_and_no_error(
 LEAKY = """
 import os, time, torch
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama import modeling_llama  # imported first by this
+
+turn = modeling_llama.apply_rotary_pos_emb
+modeling_llama.apply_rotary_pos_emb = lambda *states: turn(*states)
 
 class LeakyConfig(LlamaConfig):
     model_type = "leaky"
@@ -200,5 +358,6 @@ def test_what_a_models_own_code_leaves_behind_is_named(tmp_path: Path) -> None:
         f"working directory: {Path.cwd()} -> /",
         "environment variable LEAKY",
         "time.perf_counter replaced",
+        "transformers.models.llama.modeling_llama.apply_rotary_pos_emb replaced",
     ]
     assert memory.startswith("host memory: 8")
