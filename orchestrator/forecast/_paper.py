@@ -49,6 +49,8 @@ class _Family:
     """Fields whose default is a number of the architecture's own, so that the config must say them."""
     multi_query: bool = False
     """Whether there is one head of keys and values where the config does not say otherwise."""
+    pad: int | None = 0
+    """The embedding's padding token where the config does not say; null: it has none, whatever the config says."""
     positions_field: tuple[str, ...] = ("max_position_embeddings",)
     """Names of the number of positions, the first that is there counts."""
     positions: int = 0
@@ -78,7 +80,7 @@ def _gpt(**differs: Any) -> _Family:
         "positions_field": ("max_position_embeddings", "n_positions"),
         "inner": "n_inner",
     }
-    return _Family(**names | {"four_times": True, "grouped": False, "gated": False} | differs)
+    return _Family(**names | {"four_times": True, "grouped": False, "gated": False, "pad": None} | differs)
 
 
 FAMILIES: dict[str, _Family] = {
@@ -90,7 +92,7 @@ FAMILIES: dict[str, _Family] = {
     "gemma": _Family(tied=True, explicit=(_KV, "head_dim")),
     "gemma2": _Family(tied=True, explicit=(_KV, "head_dim"), window=4096, always_windows=True, whole_heads=True),
     "gemma3_text": _Family(tied=True, explicit=(_KV, "head_dim"), window=4096, always_windows=True, whole_heads=True),
-    "phi3": _Family(recomputes_at=4096),
+    "phi3": _Family(recomputes_at=4096, pad=32000),
     "olmo": _Family(),
     "olmo2": _Family(),
     "granite": _Family(),
@@ -98,7 +100,7 @@ FAMILIES: dict[str, _Family] = {
     "starcoder2": _Family(gated=False, tied=True, explicit=(_KV,), null_head=True),
     "gpt2": _gpt(tied=True, positions=1024),
     "gptj": _gpt(computed_positions=2048),
-    "gpt_neox": _Family(gated=False, grouped=False),
+    "gpt_neox": _Family(gated=False, grouped=False, pad=None),
     "opt": _Family(gated=False, grouped=False, tied=True, inner="ffn_dim", positions=2048),
     "bloom": _gpt(tied=True, hidden=("n_embed", "hidden_size"), inner=None),
     "gpt_bigcode": _gpt(tied=True, multi_query=True, positions=1024),
@@ -155,6 +157,7 @@ def read(config: dict[str, Any], *, trust_remote_code: bool = False) -> Paper:
     hidden, layers, heads = (_need(config, names) for names in (family.hidden, family.layers, family.heads))
     vocabulary = _need(config, ("vocab_size",))
     _check_layer_types(config, layers)
+    _check_padding(config, family, vocabulary)
     if config["model_type"] == "opt" and _get(config, "word_embed_proj_dim") not in (None, hidden):
         raise OnPaperError("the embedding is of another width than the layers; `estimate` counts it")
     head, kv = _heads(config, family, hidden=hidden, heads=heads)
@@ -181,7 +184,7 @@ def read(config: dict[str, Any], *, trust_remote_code: bool = False) -> Paper:
         cache_width=2 * layers * kv * head,
         window=_window(config, family),
         positions=limit,
-        recomputes_at=again and (_get(config, "original_max_position_embeddings") or again),
+        recomputes_at=None if again is None else _known(config, ("original_max_position_embeddings",), again),
     )
 
 
@@ -195,7 +198,7 @@ def _family(config: dict[str, Any], trust_remote_code: bool) -> _Family:
     if family is None:
         raise _not_here(kind)
     if other := next((name for name in _OTHER if config.get(name)), None):
-        raise OnPaperError(f"config.{other} makes another model of it; `estimate` builds it")
+        raise OnPaperError(f"config.{other} may make another model of it; `estimate` builds it")
     missing = [name for name in family.explicit if _get(config, name) is None]
     if missing:
         raise OnPaperError(f"the config leaves {', '.join(missing)} to transformers' default; `estimate` knows it")
@@ -231,6 +234,17 @@ def _check_layer_types(config: dict[str, Any], layers: int) -> None:
         raise OnPaperError("config.layer_types names layers that are not counted here; `estimate` counts them")
 
 
+def _check_padding(config: dict[str, Any], family: _Family, vocabulary: int) -> None:
+    """Refuse a padding token that the embedding has no row for."""
+    if family.pad is None:
+        return
+    pad = _get(config, "pad_token_id") if "pad_token_id" in config else family.pad
+    if pad is not None and pad >= vocabulary:
+        raise OnPaperError(
+            f"config.pad_token_id: {pad} is none of the {vocabulary} tokens; the nearest is {vocabulary - 1}"
+        )
+
+
 def _heads(config: dict[str, Any], family: _Family, *, hidden: int, heads: int) -> tuple[int, int]:
     """The width of a head, and the number of heads of keys and values."""
     said = _get(config, "head_dim")
@@ -261,7 +275,7 @@ def _positions(config: dict[str, Any], family: _Family) -> tuple[int, int | None
     default = family.positions or family.computed_positions
     if not default:
         return 0, None
-    limit = _get(config, *family.positions_field) or default
+    limit = _known(config, family.positions_field, default)
     return limit if family.positions else 0, limit
 
 
@@ -272,9 +286,9 @@ def _window(config: dict[str, Any], family: _Family) -> int | None:
         window = None
     elif said is not None and said < 1:
         raise OnPaperError(f"config.sliding_window: {said} is no size; the nearest is 1, and null is none")
-    else:  # chunks bound the cache of any family
+    else:  # where there is no window, chunks bound the cache of any family
         default = None if "sliding_window" in config else family.window
-        window = said or _get(config, "attention_chunk_size") or default
+        window = said or default or _get(config, "attention_chunk_size")
     if window is None and (family.always_windows or "sliding_attention" in (config.get("layer_types") or ())):
         raise OnPaperError("config.sliding_window: there is none for the layers that have sliding attention")
     return window
@@ -293,6 +307,14 @@ def _get(config: dict[str, Any], *names: str) -> int | None:
         if value is not None:
             raise OnPaperError(f"config.{name}: {shortened(one_line(repr(value)), 100)} is no whole number")
     return None
+
+
+def _known(config: dict[str, Any], names: tuple[str, ...], default: int) -> int:
+    """The first of the fields that is there, or a default that is written down here; null would be neither."""
+    value = _get(config, *names)
+    if value is None and (null := next((name for name in names if name in config), None)):
+        raise OnPaperError(f"config.{null}: null is no whole number; leave the field out")
+    return default if value is None else value
 
 
 def _flag(config: dict[str, Any], name: str, default: bool) -> bool:
