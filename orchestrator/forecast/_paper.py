@@ -52,7 +52,7 @@ class _Family:
     pad: int | None = 0
     """The embedding's padding token where the config does not say; null: it has none, whatever the config says."""
     positions_field: tuple[str, ...] = ("max_position_embeddings",)
-    """Names of the number of positions, the first that is there counts."""
+    """Names of the number of positions, in that order too; it must be one even where nothing needs it."""
     positions: int = 0
     """Rows of a table of learned positions where the config does not say; 0: there is no table."""
     computed_positions: int = 0
@@ -102,7 +102,7 @@ FAMILIES: dict[str, _Family] = {
     "gptj": _gpt(computed_positions=2048),
     "gpt_neox": _Family(gated=False, grouped=False, pad=None),
     "opt": _Family(gated=False, grouped=False, tied=True, inner="ffn_dim", positions=2048),
-    "bloom": _gpt(tied=True, hidden=("n_embed", "hidden_size"), inner=None),
+    "bloom": _gpt(tied=True, hidden=("n_embed", "hidden_size"), inner=None, positions_field=()),
     "gpt_bigcode": _gpt(tied=True, multi_query=True, positions=1024),
 }
 
@@ -273,9 +273,9 @@ def _inner(config: dict[str, Any], family: _Family, hidden: int) -> int:
 def _positions(config: dict[str, Any], family: _Family) -> tuple[int, int | None]:
     """Rows of the table of learned positions, and how many positions there are at all; null: as many as are needed."""
     default = family.positions or family.computed_positions
+    limit = _known(config, family.positions_field, default)
     if not default:
         return 0, None
-    limit = _known(config, family.positions_field, default)
     return limit if family.positions else 0, limit
 
 

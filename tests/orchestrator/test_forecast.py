@@ -112,6 +112,7 @@ def test_a_switch_that_a_family_does_not_read_turns_no_window_off(kind: str) -> 
             {"original_max_position_embeddings": None},
             "config.original_max_position_embeddings: null is no whole",
         ),
+        ("llama", {"max_position_embeddings": "64"}, "config.max_position_embeddings: '64' is no whole number"),
         ("qwen2", {"sliding_window": 8.0}, "config.sliding_window: 8.0 is no whole number"),
         ("llama", {"layer_types": ["full_attention"]}, "config.layer_types: 1 entries for 3 layers"),
     ],
