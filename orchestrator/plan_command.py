@@ -30,7 +30,7 @@ class PlannedCell(Record):
     settings: dict[str, JsonValue]
     """Its settings, by the names of the sweep file."""
     status: Literal["to do", "done", "skipped"]
-    """`done` where every repeat is finished already; `skipped` where the hardware or its libraries cannot run it."""
+    """`done` where every repeat is finished already; `skipped` where no run of it can succeed."""
     reason: str | None = None
     """Why it is skipped."""
     repeats_done: NonNegativeInt = 0

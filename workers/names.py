@@ -24,6 +24,8 @@ class Names(Record):
     """Fields that the config of at least one type of model has."""
     model_types: frozenset[str]
     """What `model_type` may be in a config."""
+    causal_types: frozenset[str]
+    """Those of them that have a causal language model."""
 
     @property
     def source(self) -> str:

@@ -13,12 +13,13 @@ from pydantic import NonNegativeFloat
 
 from orchestrator.forecast._cards import CARDS, Card
 from orchestrator.forecast._paper import FAMILIES, OnPaperError, Paper, read
+from workers.errors import EstimateError
 from workers.flops import peak
 from workers.flops.by_architecture import forward
 from workers.flops.memory import BYTES, compute_dtype, logits_bytes, weight_bytes
 from workers.flops.options import sequences, uncounted
-from workers.flops.plausible import past_positions
-from workers.records import Cell, FlopsResult, ModelSpec, Record
+from workers.flops.plausible import check_shape, past_positions
+from workers.records import Cell, FlopsResult, ModelSpec, Record, Shape
 
 __all__ = ["CARDS", "FAMILIES", "Card", "Forecast", "forecast"]
 
@@ -49,7 +50,7 @@ def forecast(cells: Sequence[Cell], card: str | None = None) -> list[Forecast]:
         cells: what to cost.
         card: Ray's name of the card, for cells that are not pinned to one themselves.
     """
-    papers: dict[tuple[str, str], Paper | str] = {}
+    papers: dict[tuple[str, str], Paper | OnPaperError] = {}
     found = []
     for cell in cells:
         key = (cell.model.name, json.dumps(cell.load, sort_keys=True) if cell.load else "")
@@ -59,12 +60,12 @@ def forecast(cells: Sequence[Cell], card: str | None = None) -> list[Forecast]:
     return found
 
 
-def _paper(cell: Cell) -> Paper | str:
+def _paper(cell: Cell) -> Paper | OnPaperError:
     """The cell's model on paper, or why there is none."""
     try:
-        return read(_config(cell.model) | cell.bends)
+        return read(_config(cell.model) | cell.bends, trust_remote_code=cell.model.trust_remote_code)
     except OnPaperError as error:
-        return str(error)
+        return error
 
 
 def _config(model: ModelSpec) -> dict[str, Any]:
@@ -105,12 +106,24 @@ def _flops(cell: Cell, paper: Paper) -> float:
     return cell.batch_size * sequences(cell.generate) * (prefill + passes * sum(ends) / 2 + extra)
 
 
-def _forecast(cell: Cell, paper: Paper | str, card: str | None) -> Forecast:
-    if isinstance(paper, str):
-        return Forecast(flops_reason=paper, card_reason=paper)
+def _forecast(cell: Cell, paper: Paper | OnPaperError, card: str | None) -> Forecast:
+    if isinstance(paper, OnPaperError):
+        return Forecast(flops_reason=str(paper), card_reason=str(paper), cannot_run=paper.cannot_run)
+    if reason := _too_large(cell):
+        return Forecast(flops_reason=reason, card_reason=reason)
     made = _costed(cell, paper, card)
     limit = past_positions(paper.positions, input_tokens=cell.input_tokens, output_tokens=cell.output_tokens)
     return made.model_copy(update={"cannot_run": limit})
+
+
+def _too_large(cell: Cell) -> str | None:
+    """Why the cell's batch or lengths are more than `estimate` counts, too; null where they are not."""
+    rows = cell.batch_size // cell.processes * sequences(cell.generate)
+    try:
+        check_shape(Shape(batch_size=rows, input_tokens=cell.input_tokens, output_tokens=cell.output_tokens))
+    except EstimateError as error:
+        return str(error)
+    return None
 
 
 def _costed(cell: Cell, paper: Paper, card: str | None) -> Forecast:

@@ -10,6 +10,7 @@ import transformers
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 _NO_OPTIONS = {"pretrained_model_name_or_path", "model_args", "kwargs", "transformers_version"}
 
@@ -21,6 +22,7 @@ def names() -> dict[str, Any]:
         "loading": [*_arguments(PreTrainedModel.from_pretrained), *_arguments(_BaseAutoModelClass.from_pretrained)],
         "config_fields": (name for kind in CONFIG_MAPPING_NAMES for name in _fields(CONFIG_MAPPING[kind])),
         "model_types": CONFIG_MAPPING_NAMES,
+        "causal_types": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     }
     return {"transformers": transformers.__version__} | {key: _public(found) for key, found in lists.items()}
 
