@@ -61,7 +61,7 @@ def sizes_of_twin(config: ModelConfig, model: Any) -> Sizes:
     import torch
 
     head = model.get_output_embeddings()
-    weights = list(_matrices(decoder_of(model)))
+    weights = list(_matrices(decoder_of(model), head))
     chosen = _chosen_share(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     linear = {id(m.weight): m.weight for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head}
@@ -82,7 +82,7 @@ def of_twin(config: ModelConfig, model: Any) -> Blueprint:
     """
     decoder = decoder_of(model)
     chosen = _chosen_share(config)
-    weights = list(_matrices(decoder))
+    weights = list(_matrices(decoder, model.get_output_embeddings()))
     again = sum(w.elements for w in weights if "kv_b_proj" in w.name and _expands_cache(decoder))
     return Blueprint(
         per_token=sum(w.elements * chosen(w.experts) for w in weights) - again,
@@ -164,11 +164,12 @@ class _Weight:
     """Whether it is a linear layer's, and can be quantised."""
 
 
-def _matrices(decoder: Any) -> Iterator[_Weight]:
+def _matrices(decoder: Any, head: Any) -> Iterator[_Weight]:
+    """Weights in `decoder`, without those of the LM head, which Llama 4 counts as a part of it."""
     import torch
 
     for path, module in decoder.named_modules():
-        if isinstance(module, torch.nn.Embedding) or any(part in path.split(".") for part in _CROSS):
+        if module is head or isinstance(module, torch.nn.Embedding) or any(part in path.split(".") for part in _CROSS):
             continue
         siblings = _experts_beside(decoder, path)
         linear, convolution = (isinstance(module, kind) for kind in (torch.nn.Linear, torch.nn.Conv1d))
@@ -239,8 +240,8 @@ def _elements_of_head(model: Any) -> int:
     if head is None:
         return 0
     # ModernBERT's own head ends before what it calls the decoder.
-    before = _matrices(getattr(model, "lm_head", head)) if model.get_decoder() is head else ()
-    return int(head.weight.numel()) + sum(weight.elements for weight in before if weight.name != ".weight")
+    before = _matrices(getattr(model, "lm_head", head), head) if model.get_decoder() is head else ()
+    return int(head.weight.numel()) + sum(weight.elements for weight in before)
 
 
 def _get(text: Any, *names: str) -> int | None:

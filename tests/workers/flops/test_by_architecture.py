@@ -57,6 +57,14 @@ def test_modernberts_layers_are_read_though_its_decoder_is_its_lm_head():
     assert (products.per_token, products.head) == (2 * layer, head)
 
 
+def test_an_lm_head_within_the_decoder_is_counted_once():
+    read = config.ModelConfig(config=tiny("llama4_text"))
+    model = Twin(read).model
+    layers = sum(p.numel() for name, p in model.named_parameters() if "layers" in name and p.ndim == 2)
+    experts = sum(p.numel() for name, p in model.named_parameters() if "layers" in name and p.ndim == 3)
+    assert blueprint.sizes_of_twin(read, model).read == layers + experts * 2 / 8 + 99 * 64
+
+
 def test_dbrx_reads_of_its_experts_those_that_are_chosen():
     read = config.ModelConfig(config=tiny("dbrx"))
     sizes = blueprint.sizes_of_twin(read, Twin(read).model)
