@@ -18,11 +18,15 @@ from workers.errors import MeasureError
 from workers.flops import estimate
 from workers.flops.plausible import check_fields
 from workers.records import PRECISIONS, InferenceCost, ModelSpec, Shape
+from workers.records.text import one_line, shortened
 
 _SWEEPS = (".yaml", ".yml")
 
 _MAX_BYTES = 10_000_000
 """As much of a config as is read; none is a hundredth of that. Unit: bytes."""
+
+_MESSAGE_CHARACTERS = 1_000
+"""What a message on standard error is cut to: it may quote a config's own words."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         model = model_spec(arguments.model, trust_remote_code=arguments.trust_remote_code)
         (cost,) = estimate(model, [shape])
     except (ValueError, MeasureError) as error:
-        print(f"estimate: {error}", file=sys.stderr)
+        print(f"estimate: {shortened(one_line(str(error)), _MESSAGE_CHARACTERS)}", file=sys.stderr)
         return 2
     if arguments.json:
         print(json.dumps(flat(cost), indent=2))
@@ -83,13 +87,22 @@ def _config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path}: a transformers config is a JSON object, not {type(config).__name__}")  # noqa: TRY004 - bad input like the rest
     check_fields(str(path), config)
-    return {name: value for name, value in config.items() if _finite(value)}
+    finite: dict[str, Any] = _without_infinities(config)
+    return finite
+
+
+def _without_infinities(value: Any) -> Any:
+    """`value` without fields that hold an infinity: some bound time steps by one, on which no product depends."""
+    if isinstance(value, dict):
+        return {name: _without_infinities(part) for name, part in value.items() if _finite(part)}
+    return [_without_infinities(part) for part in value] if isinstance(value, list) else value
 
 
 def _finite(value: Any) -> bool:
-    """Whether `value` holds no infinity: some configs bound time steps by one, on which no product depends."""
-    parts = value if isinstance(value, list) else [value]
-    return all(math.isfinite(part) for part in parts if isinstance(part, float))
+    """Whether `value` is no infinity, and no list that holds one."""
+    if isinstance(value, list):
+        return all(_finite(part) for part in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def flat(cost: InferenceCost) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 
-from orchestrator.estimate import main
+from orchestrator.estimate import main, model_spec
 
 LLAMA = {
     "model_type": "llama",
@@ -54,11 +55,15 @@ def test_a_folder_is_a_model_and_the_table_is_for_people(config, capsys):
         ('{"model_type": "llama", "hidden_size": "wide"}', "does not fit"),
         ('{"model_type": "llama", "hidden_size": NaN}', "config.hidden_size: nan is not a number"),
         ('{"model_type": "llama", "vocab_size": Infinity}', "config.vocab_size: inf is not a number"),
-        pytest.param(
-            '{"model_type": "llama", "num_hidden_layers": 1000000}',
-            "1000000 layers are too many",
-            marks=pytest.mark.slow,
+        ('{"model_type": "llama", "num_hidden_layers": 1000000}', "1000000 layers are too many"),
+        (
+            '{"model_type": "llava", "text_config": {"model_type": "qwen3", "num_hidden_layers": 20000000}}',
+            "config.text_config.num_hidden_layers: 20000000 layers are too many",
         ),
+        ('{"model_type": "qwen2_moe", "shared_expert_intermediate_size": -96}', "intermediate_size: -96 is no size"),
+        ('{"model_type": "llama", "x": ' + "[" * 900 + "]" * 900 + "}", "more than 32 levels are no config"),
+        ('{"model_type": "llama", "' + "k" * 9000 + '": NaN}', "characters left out"),
+        ('{"model_type": "llama", "text_config": {"hidden_size": 32}}', "config.text_config: 'llama' has no such part"),
     ],
 )
 def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsys):
@@ -68,6 +73,17 @@ def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsy
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+    assert len(said) < 1_100
+
+
+def test_an_infinite_bound_is_left_out_at_any_depth(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps({**LLAMA, "ssm_cfg": {"a": [{"clip": math.inf, "b": 1}], "time_step_limit": [0, math.inf]}})
+    )
+    config = model_spec(str(path)).config
+    assert config["ssm_cfg"] == {"a": [{"b": 1}]}
+    assert "time_step_limit" not in config
 
 
 @pytest.mark.slow

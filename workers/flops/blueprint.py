@@ -14,6 +14,8 @@ _POSITIONS = ("wpe", "embed_positions", "position_embeddings", "positions_embed"
 """What tables of positions are called."""
 _GROWS = ".weights"
 """How the names of those end that are made larger where a sequence needs it (XGLM)."""
+_ROWS_OF_EXPERTS = ("w1", "v1", "w2")
+"""What DBRX calls the matrices of its experts, one below the other."""
 _MATRIX, _STACK = 2, 3  # dimensions of one matrix, and of a stack of one matrix per expert
 
 
@@ -59,7 +61,7 @@ def sizes_of_twin(config: ModelConfig, model: Any) -> Sizes:
     import torch
 
     head = model.get_output_embeddings()
-    weights = list(_matrices(model.get_decoder()))
+    weights = list(_matrices(decoder_of(model), head))
     chosen = _chosen_share(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     linear = {id(m.weight): m.weight for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head}
@@ -67,7 +69,7 @@ def sizes_of_twin(config: ModelConfig, model: Any) -> Sizes:
         parameters=parameters,
         active=round(parameters - sum(w.elements * (1 - chosen(w.experts)) for w in weights)),
         quantised=sum(weight.numel() for weight in linear.values()),
-        read=round(sum(w.elements * chosen(w.experts) for w in weights) + _elements(head)),
+        read=round(sum(w.elements * chosen(w.experts) for w in weights) + _elements_of_head(model)),
         read_quantised=round(sum(w.elements * chosen(w.experts) for w in weights if w.linear)),
     )
 
@@ -78,14 +80,14 @@ def of_twin(config: ModelConfig, model: Any) -> Blueprint:
     Raises:
         ValueError: the config does not say how wide attention is.
     """
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     chosen = _chosen_share(config)
-    weights = list(_matrices(decoder))
+    weights = list(_matrices(decoder, model.get_output_embeddings()))
     again = sum(w.elements for w in weights if "kv_b_proj" in w.name and _expands_cache(decoder))
     return Blueprint(
         per_token=sum(w.elements * chosen(w.experts) for w in weights) - again,
         per_cached_token=again,
-        head=_elements(model.get_output_embeddings()),
+        head=_elements_of_head(model),
         head_at_every_position=not model._supports_logits_to_keep(),  # noqa: SLF001 - as `generate` asks
         scores=tuple(_scores(config)),
     )
@@ -93,7 +95,7 @@ def of_twin(config: ModelConfig, model: Any) -> Blueprint:
 
 def positions(model: Any) -> int | None:
     """Rows of the table that the model looks positions up in, whether learned or not; null where it computes them."""
-    decoder, config = model.get_decoder(), model.config.get_text_config(decoder=True)
+    decoder, config = decoder_of(model), model.config.get_text_config(decoder=True)
     tables = chain(decoder.named_parameters(), decoder.named_buffers())
     rows = [
         table.shape[0]
@@ -104,7 +106,23 @@ def positions(model: Any) -> int | None:
         rows.append(config.max_seq_len)
     # Tables of some (OPT) have rows beside, for padding.
     named = [n for n in (getattr(config, "max_position_embeddings", None),) if isinstance(n, int)] if rows else []
-    return min(rows + named, default=None)
+    least = min(rows + named, default=None)
+    return None if least is None else least - _taken(config)
+
+
+def _taken(config: Any) -> int:
+    """Rows of its table that a model looks up beside those of its tokens, or leaves out before them."""
+    if config.model_type == "xlm":  # appends the mask token, and computes what stands in its place
+        return 1
+    if config.model_type == "prophetnet":  # begins behind the padding's row, and looks one token ahead
+        return 2 + (config.pad_token_id or 0)
+    return 0
+
+
+def decoder_of(model: Any) -> Any:
+    """The part of a model that its tokens run through before the LM head, which some models call their decoder."""
+    decoder = model.get_decoder()
+    return model.base_model if decoder is model.get_output_embeddings() else decoder
 
 
 def of_config(config: ModelConfig) -> tuple[Blueprint, Sizes]:
@@ -146,15 +164,21 @@ class _Weight:
     """Whether it is a linear layer's, and can be quantised."""
 
 
-def _matrices(decoder: Any) -> Iterator[_Weight]:
+def _matrices(decoder: Any, head: Any) -> Iterator[_Weight]:
+    """Weights in `decoder`, without those of the LM head, which Llama 4 counts as a part of it."""
     import torch
 
     for path, module in decoder.named_modules():
-        if isinstance(module, torch.nn.Embedding) or any(part in path.split(".") for part in _CROSS):
+        if module is head or isinstance(module, torch.nn.Embedding) or any(part in path.split(".") for part in _CROSS):
             continue
         siblings = _experts_beside(decoder, path)
         linear, convolution = (isinstance(module, kind) for kind in (torch.nn.Linear, torch.nn.Conv1d))
         for name, weight in module.named_parameters(recurse=False):
+            if name in _ROWS_OF_EXPERTS and hasattr(module, "moe_num_experts"):
+                yield _Weight(
+                    name=f"{path}.{name}", elements=weight.numel(), experts=module.moe_num_experts, linear=False
+                )
+                continue
             # Decays and scales are called otherwise: they work element by element.
             if name.endswith("bias") or ("weight" not in name and "proj" not in name) or weight.ndim < _MATRIX:
                 continue
@@ -174,7 +198,8 @@ def _experts_beside(decoder: Any, path: str) -> int:
 
 def _chosen_share(config: ModelConfig) -> Any:
     """How large a share of so many experts works on one token."""
-    chosen = _get(config.text, *CHOSEN)
+    text = config.text
+    chosen = _get(text, *CHOSEN) or _get(getattr(text, "ffn_config", None), *CHOSEN)  # DBRX's MLP has one of its own
 
     def share(experts: int) -> float:
         return min(1.0, chosen / experts) if experts and chosen else 1.0
@@ -210,8 +235,13 @@ def _heads(text: Any) -> tuple[int, int]:
     return heads, _get(text, "head_dim") or _need(text, *HIDDEN) // heads
 
 
-def _elements(head: Any) -> int:
-    return 0 if head is None else int(head.weight.numel())
+def _elements_of_head(model: Any) -> int:
+    head = model.get_output_embeddings()
+    if head is None:
+        return 0
+    # ModernBERT's own head ends before what it calls the decoder.
+    before = _matrices(getattr(model, "lm_head", head), head) if model.get_decoder() is head else ()
+    return int(head.weight.numel()) + sum(weight.elements for weight in before)
 
 
 def _get(text: Any, *names: str) -> int | None:

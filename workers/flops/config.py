@@ -62,8 +62,10 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _numbers(part, name)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer():
+    elif isinstance(value, float) and value.is_integer():
         yield name, int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):  # may be one that no float holds
+        yield name, value
 
 
 def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
@@ -106,8 +108,23 @@ def read(model: ModelSpec, load: Mapping[str, Any] = {}) -> ModelConfig:
 
 
 def _checked(model: ModelSpec, read: ModelConfig) -> ModelConfig:
+    if not (read.unknown or read.trust_remote_code):
+        _check_parts(model, read.config)
     check_sizes(model.name, read.text)
     return read
+
+
+def _check_parts(model: ModelSpec, config: Any) -> None:
+    """Refuse a text model's mapping within an architecture that has none: transformers fails at looking into it."""
+    from transformers import PretrainedConfig
+
+    for name in ("decoder", "generator", "text_config"):  # where transformers looks, and finds whatever was written
+        part = getattr(config, name, None)
+        if part is not None and not isinstance(part, PretrainedConfig):
+            raise ModelLoadError(
+                f"model {model.name!r}: config.{name}: {config.model_type!r} has no such part; leave it out, "
+                "or name the model_type that has one"
+            )
 
 
 def _causal() -> Collection[str]:

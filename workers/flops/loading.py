@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workers.errors import ModelLoadError
+from workers.flops.plausible import check_fields
 from workers.names import NAMES
 from workers.records import ModelSpec
 
@@ -39,5 +40,6 @@ def _unused(model: ModelSpec, options: Mapping[str, Any]) -> tuple[Any, Mapping[
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     fields = dict(model.config or PretrainedConfig.get_config_dict(model.source, revision=model.revision)[0])
+    check_fields(model.name, {**fields, **options})  # before transformers makes lists with an entry per layer
     family = CONFIG_MAPPING[fields.pop("model_type")]
     return family, family.from_dict(fields, return_unused_kwargs=True, **options)[1]

@@ -1,13 +1,15 @@
 """Whether a config describes a model at all: figures of one that cannot exist would look like any others."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from workers.errors import EstimateError, ModelLoadError
 from workers.flops.names import CHOSEN, EXPERTS, HEADS, HIDDEN, KV_HEADS, LAYERS
 from workers.records import Shape
+from workers.records.text import shortened
 
 _SIZES = (*HIDDEN, *LAYERS, *HEADS, "vocab_size")
 """Without one of each there is no language model."""
@@ -24,11 +26,47 @@ _PARTS = (
 )
 """Sizes of what a model may lack, so that 0 or null can be meant."""
 
+_ALWAYS_SIZES = frozenset((*_SIZES, *_PARTS)) - {"top_k"}
+"""Those that are sizes wherever they stand; `top_k` is an option of generating, too."""
+_DEPTHS = (*LAYERS, "depth", "num_blocks")
+
+_NEVER_ZERO = (
+    *_SIZES,
+    "n_positions",
+    "max_position_embeddings",
+    "max_target_positions",
+    "state_size",
+    "ssm_state_size",
+    "mamba_d_state",
+    "conv_kernel",
+    "mamba_d_conv",
+    "linear_conv_kernel_dim",
+    "time_step_rank",
+    "mamba_dt_rank",
+    "expand",
+    "mamba_expand",
+)
+_DENSE = ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "decoder_ffn_dim", "ffn_hidden_size")
+"""Widths of the MLP, which a model may lack whose every layer has experts."""
+_OF_EXPERTS = ("moe_intermediate_size", "n_group", "topk_group", "num_expert_group")
+_OF_MLA = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "v_head_dim")
+
+_SIZE = re.compile(
+    "(?:^|_)(?:sizes?|dims?|dimension|rank|heads|headdim|experts|topk|layers|n?groups?|kernel|positions?|embeddings|embd"
+    "|inner|width|expand|channels|window|depth|blocks|n|d)(?:_|$)"
+)
+"""Words in the names of fields that count something: there is no list of names that every architecture keeps to."""
+_ELSEWHERE = ("vision", "audio", "quantization", "compression", "task_specific")
+"""Parts of the names of mappings that say nothing of the language model, and where -1 can mean "all" or "none"."""
+
 _UNBOUNDED = ("limit", "clip", "clamp", "time_step")
 """Parts of the names of fields that bound a value, and may do so with infinity."""
 
 MOST_LAYERS = 1000
 """More would take hours to count, and gigabytes to build. Unit: layers."""
+
+MOST_LEVELS = 32
+"""Mappings and lists within one another; configs have five. Unit: levels."""
 
 _MOST = {"batch_size": 10**6, "input_tokens": 10**8, "output_tokens": 10**8}
 _MOST_OF_A_SIZE = 10**9
@@ -36,15 +74,20 @@ _MOST_OF_A_SIZE = 10**9
 
 
 def check_fields(model: str, fields: Mapping[str, Any]) -> None:
-    """Refuse numbers that are none, wherever they stand in a config as it is written, and sizes that nothing has.
+    """Refuse numbers that are none, and sizes that nothing has, wherever they stand in a config as it is written.
+
+    To be called before anything is built from it: transformers makes lists with an entry per layer.
 
     Raises:
         ModelLoadError: with the place, the value and the nearest that would do.
+        EstimateError: it may be a model, but is too deep to be counted.
     """
-    for place, value in _scalars(fields, "config"):
-        bounds = any(part in place for part in _UNBOUNDED)
-        if math.isnan(value) or (math.isinf(value) and not bounds):
-            raise ModelLoadError(f"model {model!r}: {place}: {value} is not a number; leave the field out or give one")
+    for field in _numbers(model, fields, "config"):
+        if isinstance(field.value, float):
+            _check_float(model, field)
+        else:
+            _check_depth(model, field)
+            _check_sign(model, field)
     _check_ranges(model, SimpleNamespace(**fields))
 
 
@@ -63,10 +106,7 @@ def check_sizes(model: str, text: Any) -> None:
     _check_heads(model, text)
     _check_experts(model, text)
     for name in LAYERS:
-        if (layers := _whole(text, name) or 0) > MOST_LAYERS:
-            raise EstimateError(
-                f"model {model!r}: config.{name}: {layers} layers are too many to count; at most {MOST_LAYERS}"
-            )
+        _check_depth(model, _Field(f"config.{name}", name, _whole(text, name) or 0))
 
 
 def check_shape(shape: Shape) -> None:
@@ -96,12 +136,65 @@ def past_positions(positions: int | None, *, input_tokens: int, output_tokens: i
     )
 
 
+class _Field(NamedTuple):
+    place: str
+    """Where it stands, as in `config.text_config.hidden_size`."""
+    name: str
+    value: float
+
+
+def _check_float(model: str, field: _Field) -> None:
+    bounds = any(part in field.place for part in _UNBOUNDED)
+    if math.isnan(field.value) or (math.isinf(field.value) and not bounds):
+        raise ModelLoadError(
+            f"model {model!r}: {field.place}: {field.value} is not a number; leave the field out or give one"
+        )
+
+
+def _check_depth(model: str, field: _Field) -> None:
+    if field.value > MOST_LAYERS and (field.name in _DEPTHS or "layers" in field.name.split("_")):
+        raise EstimateError(
+            f"model {model!r}: {field.place}: {_digits(field.value)} layers are too many to count; "
+            f"at most {MOST_LAYERS}"
+        )
+
+
+def _check_sign(model: str, field: _Field) -> None:
+    """Refuse what is negative and a size by its name, and what no weight is large enough for."""
+    if any(part in field.place for part in _ELSEWHERE):
+        return
+    known = field.name in _ALWAYS_SIZES
+    sized = known or _SIZE.search(field.name) is not None
+    if (sized and field.value < 0) or (known and field.value > _MOST_OF_A_SIZE):
+        _refuse_size(model, field.place, field.value)
+
+
 def _check_ranges(model: str, text: Any) -> None:
-    for name in (*_SIZES, *_PARTS):
-        value, least = _whole(text, name), 1 if name in _SIZES else 0
-        if value is not None and not least <= value <= _MOST_OF_A_SIZE:
-            nearest = min(max(value, 1), _MOST_OF_A_SIZE)
-            raise ModelLoadError(f"model {model!r}: config.{name}: {value} is no size; the nearest is {nearest}")
+    for name in dict.fromkeys((*_SIZES, *_PARTS, *_NEVER_ZERO, *_DENSE, *_OF_EXPERTS, *_OF_MLA)):
+        value, most = _whole(text, name), _MOST_OF_A_SIZE if name in (*_SIZES, *_PARTS) else math.inf
+        unbounded = name == "max_position_embeddings" and value == -1  # what XLNet itself works out
+        if value is not None and not unbounded and not _least(text, name) <= value <= most:
+            _refuse_size(model, f"config.{name}", value)
+
+
+def _least(text: Any, name: str) -> int:
+    """The least that a size can be: 0 where the part that it is of may be missing."""
+    experts = any(_whole(text, field) for field in EXPERTS)
+    latent = _whole(text, "kv_lora_rank") is not None and getattr(text, "use_mla", True) is not False
+    lacked = (name in _DENSE and experts) or (name == "head_dim" and latent)  # MLA's heads have two widths of their own
+    had = name in _NEVER_ZERO or name in (*_DENSE, "head_dim")
+    had = had or (name in _OF_EXPERTS and experts) or (name in _OF_MLA and latent)
+    return 1 if had and not lacked else 0
+
+
+def _refuse_size(model: str, place: str, value: float) -> NoReturn:
+    nearest = min(max(value, 1), _MOST_OF_A_SIZE)
+    raise ModelLoadError(f"model {model!r}: {place}: {_digits(value)} is no size; the nearest is {nearest}")
+
+
+def _digits(value: float) -> str:
+    """A number in a message: its first digits where there are hundreds."""
+    return shortened(str(value), 100)
 
 
 def _check_heads(model: str, text: Any) -> None:
@@ -138,12 +231,15 @@ def _whole(text: Any, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _scalars(value: Any, place: str) -> Iterator[tuple[str, float]]:
+def _numbers(model: str, value: Any, place: str, name: str = "", level: int = 0) -> Iterator[_Field]:
+    """Every number in a config, at any depth, with the place of its field."""
+    if level > MOST_LEVELS:
+        raise ModelLoadError(f"model {model!r}: {shortened(place, 100)}: more than {MOST_LEVELS} levels are no config")
     if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _scalars(part, f"{place}.{name}")
+        for key, part in value.items():
+            yield from _numbers(model, part, f"{place}.{key}", str(key), level + 1)
     elif isinstance(value, list | tuple):
         for index, part in enumerate(value):
-            yield from _scalars(part, f"{place}[{index}]")
-    elif isinstance(value, float):
-        yield place, value
+            yield from _numbers(model, part, f"{place}[{index}]", name, level + 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield _Field(place, name, value)

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation.configuration_utils import GenerationMode
 
+from workers.flops.blueprint import decoder_of
 from workers.flops.config import ModelConfig
 
 
@@ -38,7 +39,7 @@ class Twin:
         # `to`, because a tensor made by torch.FloatTensor is on the CPU whatever the context says.
         self.model, self.masked = model.to("meta").eval(), masked
         _take_fixed_frequencies(self.model)
-        self.modules = sum(1 for _ in self.model.get_decoder().modules())
+        self.modules = sum(1 for _ in decoder_of(self.model).modules())
         """Modules that a pass runs through: what it takes to count one."""
         self._accepted = inspect.signature(model.forward).parameters
 

@@ -2,6 +2,7 @@
 
 import pytest
 from test_costs import LLAMA_2, SIZES
+from tiny import tiny
 
 from workers.flops import blueprint, by_architecture, config
 from workers.flops.twin import Twin
@@ -44,3 +45,35 @@ def test_the_share_of_attention_is_that_of_maxtexts_table():
     whole = by_architecture.forward(llama, new=8192, cached=0, logits=8192)
     share = by_architecture.attention(llama, new=8192, cached=0) / whole
     assert share == pytest.approx(422.21 / 1721.22, rel=0.01)
+
+
+def test_modernberts_layers_are_read_though_its_decoder_is_its_lm_head():
+    read = config.ModelConfig(config=tiny("modernbert-decoder"))
+    model = Twin(read).model
+    layer = 4 * 64 * 64 + 3 * 64 * 96
+    head = 64 * 64 + 99 * 64
+    sizes, products = blueprint.sizes_of_twin(read, model), blueprint.of_twin(read, model)
+    assert (sizes.read, sizes.read_quantised) == (2 * layer + head, 2 * layer)
+    assert (products.per_token, products.head) == (2 * layer, head)
+
+
+def test_an_lm_head_within_the_decoder_is_counted_once():
+    read = config.ModelConfig(config=tiny("llama4_text"))
+    model = Twin(read).model
+    layers = sum(p.numel() for name, p in model.named_parameters() if "layers" in name and p.ndim == 2)
+    experts = sum(p.numel() for name, p in model.named_parameters() if "layers" in name and p.ndim == 3)
+    assert blueprint.sizes_of_twin(read, model).read == layers + experts * 2 / 8 + 99 * 64
+
+
+def test_dbrx_reads_of_its_experts_those_that_are_chosen():
+    read = config.ModelConfig(config=tiny("dbrx"))
+    sizes = blueprint.sizes_of_twin(read, Twin(read).model)
+    expert = 3 * 64 * 96
+    others = 2 * (8 * 64 + 64 * (64 + 2 * 2 * 16) + 64 * 64) + 99 * 64
+    assert sizes.read == others + 2 * 2 * expert
+    assert sizes.active == sizes.parameters - 2 * 6 * expert
+
+
+@pytest.mark.parametrize(("kind", "most"), [("prophetnet", 254), ("xlm", 255), ("gpt2", 256)])
+def test_rows_of_the_table_of_positions_that_a_model_takes_for_itself_are_no_tokens(kind, most):
+    assert blueprint.positions(Twin(config.ModelConfig(config=tiny(kind))).model) == most

@@ -133,6 +133,10 @@ def test_so_are_those_of_a_generation_config_in_the_models_folder(tmp_path):
     assert "temperature" not in made.flops.notes
 
 
+def test_an_integer_that_no_float_holds_is_no_breakpoint_and_no_doubt():
+    assert cost({**SMALL, "ours": 10**400}).flops == cost(SMALL).flops
+
+
 def test_an_option_of_loading_that_names_a_field_bends_the_config_even_where_it_is_not_written():
     assert cost(SMALL, load={"num_key_value_heads": 1}).parameters < cost(SMALL).parameters
     assert cost(SMALL, load={"num_hidden_layers": 4}).flops == cost({**SMALL, "num_hidden_layers": 4}).flops

@@ -89,6 +89,7 @@ def test_few_passes_are_doubted_where_a_prompt_as_long_leaves_another_cache(kind
             pytest.param(kind, most, marks=pytest.mark.slow)
             for kind, most in {
                 "opt": 256, "gptj": 256, "ctrl": 256, "biogpt": 256, "mpt": 64, "xglm": None, "llama": None,
+                "prophetnet": 254, "xlm": 255,
             }.items()
         ),
     ],

@@ -1,6 +1,7 @@
 """Options of loading, held against the config of the model that they are for."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ def test_a_field_of_another_models_config_is_refused_with_the_nearest(tmp_path: 
             loading.check(model, {"num_layers": 2})
     with pytest.raises(ModelLoadError, match="did you mean 'num_key_value_heads'"):
         loading.check(LLAMA, {"num_kv_heads": 2})
+
+
+def test_a_model_of_millions_of_layers_is_not_built_to_look_at_its_options() -> None:
+    deep = ModelSpec(name="m", config={"model_type": "qwen3", "num_hidden_layers": 20_000_000})
+    began = time.process_time()
+    loading.check(deep, {"hidden_size": 64})
+    assert time.process_time() - began < 5
 
 
 def test_what_a_models_own_code_or_a_type_that_nobody_knows_takes_is_left_to_it() -> None:
