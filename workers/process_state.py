@@ -65,7 +65,6 @@ _SETTINGS: dict[str, Callable[[], object]] = {
     "trace and profile functions": lambda: (sys.gettrace(), sys.getprofile()),
     "timers": lambda: dict(_timers()),
     "threads": lambda: sorted(_threads()),
-    "child processes": lambda: sorted(_children()),
 }
 _SET_BY_LIBRARIES = {
     "CUDA_MODULE_LOADING",
@@ -108,6 +107,7 @@ class ProcessState:
     environment: Mapping[str, str]
     functions: Mapping[str, Mapping[str, Any]]
     """By module or class, then by name: the functions themselves, as an id may be another's later."""
+    children: frozenset[str]
 
 
 def observe() -> ProcessState:
@@ -117,12 +117,18 @@ def observe() -> ProcessState:
         settings={name: _value(look) for name, look in (_SETTINGS | limits).items()},
         environment=dict(os.environ),
         functions={place: _functions(names) for place, names in _patchable()},
+        children=frozenset(_children()),
     )
 
 
 def changes(before: ProcessState, after: ProcessState) -> tuple[str, ...]:
     """What differs, in words. Values of environment variables are left out: they may be secrets."""
-    return (*_changed_settings(before, after), *_changed_environment(before, after), *_replaced(before, after))
+    return (
+        *_changed_settings(before, after),
+        *_changed_environment(before, after),
+        *_replaced(before, after),
+        *_left_running(before, after),
+    )
 
 
 def _changed_settings(before: ProcessState, after: ProcessState) -> Iterator[str]:
@@ -136,6 +142,12 @@ def _changed_environment(before: ProcessState, after: ProcessState) -> Iterator[
     for name in sorted((before.environment.keys() | after.environment.keys()) - _SET_BY_LIBRARIES):
         if before.environment.get(name) != after.environment.get(name):
             yield f"environment variable {name}"
+
+
+def _left_running(before: ProcessState, after: ProcessState) -> Iterator[str]:
+    """Only what is new: a child that has ended takes nothing from the next run."""
+    for child in sorted(after.children - before.children):
+        yield f"child process {child} left running"
 
 
 def _replaced(before: ProcessState, after: ProcessState) -> Iterator[str]:

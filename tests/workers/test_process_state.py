@@ -117,16 +117,6 @@ def _callback() -> Callable[[], object]:
     return gc.callbacks.pop
 
 
-def _child() -> Callable[[], object]:
-    child = subprocess.Popen(["sleep", "60"])
-
-    def end() -> None:
-        child.kill()
-        child.wait()
-
-    return end
-
-
 LEFT: dict[str, Callable[[], Callable[[], object]]] = {
     "hooks of all modules: 'forward_hooks': [": _hook,
     "torch dispatch modes: ['Counting']": lambda: _mode(Counting()),
@@ -134,7 +124,6 @@ LEFT: dict[str, Callable[[], Callable[[], object]]] = {
     "torch profiler: True": lambda: _mode(torch.autograd.profiler.profile()),
     "timers: 'PROF': 500.0": _timer,
     "garbage collection callbacks: <lambda>": _callback,
-    "child processes: (pid ": _child,
 }
 """What is said, with part of the state after -> what leaves it behind, and returns how it ends."""
 
@@ -154,6 +143,15 @@ def test_what_goes_on_after_a_run_is_named(said: str) -> None:
     assert state in now
     assert state not in was
     assert changes(before, observe()) == ()
+
+
+def test_a_child_that_is_left_running_is_named_and_one_of_before_may_end() -> None:
+    before = observe()
+    with subprocess.Popen(["sleep", "600"]) as child:
+        there = observe()
+        child.kill()
+    assert changes(before, there) == (f"child process sleep (pid {child.pid}) left running",)
+    assert changes(there, observe()) == ()
 
 
 def test_a_child_that_has_ended_or_that_a_library_keeps_is_no_change() -> None:
