@@ -63,7 +63,11 @@ def test_a_folder_is_a_model_and_the_table_is_for_people(config, capsys):
         ('{"model_type": "qwen2_moe", "shared_expert_intermediate_size": -96}', "intermediate_size: -96 is no size"),
         ('{"model_type": "llama", "x": ' + "[" * 900 + "]" * 900 + "}", "more than 32 levels are no config"),
         ('{"model_type": "llama", "' + "k" * 9000 + '": NaN}', "characters left out"),
-        ('{"model_type": "llama", "text_config": {"hidden_size": 32}}', "config.text_config: 'llama' has no such part"),
+        pytest.param(
+            '{"model_type": "llama", "text_config": {"hidden_size": 32}}',
+            "config.text_config: 'llama' has no such part",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_bad_config_is_one_line_and_status_two(content, words, tmp_path, capsys):

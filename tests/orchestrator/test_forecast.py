@@ -79,6 +79,7 @@ def test_a_figure_called_medium_is_within_five_per_cent_of_the_dispatcher(kind: 
     assert paper.memory_mb == pytest.approx(memory_mb, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mistral", "mixtral", "phi3", "starcoder2", "gemma2", "gemma3_text"])
 def test_a_switch_that_a_family_does_not_read_turns_no_window_off(kind: str) -> None:
     windowed = {"sliding_window": 4, "use_sliding_window": False, "head_dim": 256}  # wide: attention is most of it
