@@ -102,30 +102,30 @@ def test_a_port_of_another_grpc_server_is_no_head() -> None:
         server.stop(None)
 
 
-def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_the_file(
-    silent: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def machines_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where `ray start` leaves its address, in a folder of the test's own; there is none yet."""
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     file = tmp_path / "ray" / "ray_current_cluster"
     file.parent.mkdir()
-    file.write_text(f"{silent.replace('127.0.0.1', '127.1.1.1')}\n")
-    with pytest.raises(ClusterError, match=rf"which {file} names: "):
+    return file
+
+
+def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_the_file(
+    silent: str, machines_file: Path
+) -> None:
+    machines_file.write_text(f"{silent.replace('127.0.0.1', '127.1.1.1')}\n")
+    with pytest.raises(ClusterError, match=rf"which {machines_file} names: "):
         address.checked()
 
 
 @pytest.mark.parametrize("held", [b"", b"head", b"\xff\xfe:6379", b"a:b:c", b"127.0.0.1:99999", b"x\ny:6379"])
-def test_a_damaged_file_of_the_machine_is_one_line_that_names_it(
-    held: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("RAY_ADDRESS")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    file = tmp_path / "ray" / "ray_current_cluster"
-    file.parent.mkdir()
-    file.write_bytes(held)
+def test_a_damaged_file_of_the_machine_is_one_line_that_names_it(held: bytes, machines_file: Path) -> None:
+    machines_file.write_bytes(held)
     with pytest.raises(ClusterError) as caught:
         address.checked()
-    assert str(caught.value).startswith(str(file))
+    assert str(caught.value).startswith(str(machines_file))
     assert "\n" not in str(caught.value)
 
 
