@@ -28,6 +28,11 @@ class LoadError(ValueError):
         super().__init__(redact(printable[:_LONGEST_MESSAGE].strip()))
 
 
+def senseless(path: object, error: Exception) -> LoadError:
+    """What to raise where a readable file holds what no sweep writes, and `error` is how that came out."""
+    return LoadError(f"{path}: cannot be made sense of: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
 class Results:
     """One sweep's results. `results` has a row per cell, `raw` a row per process of every run; each is read once."""
 

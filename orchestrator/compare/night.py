@@ -10,7 +10,7 @@ from orchestrator import labels
 from orchestrator.compare.figures import FACETS, FACTS, FIGURES, STATED, Row
 from orchestrator.compare.verdicts import CellRef, NightInfo
 from orchestrator.energy_reasons import spelled
-from orchestrator.load import LoadError, load
+from orchestrator.load import LoadError, load, senseless
 from workers.records.text import one_line
 
 _LAST_TIME_S = 253_402_300_800.0
@@ -71,7 +71,7 @@ def read_night(path: str) -> Night:
     except LoadError:
         raise
     except Exception as exc:
-        raise LoadError(f"{path}: cannot be made sense of: {type(exc).__name__}: {' '.join(str(exc).split())}") from exc
+        raise senseless(path, exc) from exc
 
 
 def _night(path: str) -> Night:

@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from orchestrator.load import load
+from orchestrator.load import load, senseless
 from orchestrator.report.page import render
-from workers.records.text import one_line
 
 
 def main(argv: list[str]) -> int:
@@ -19,8 +18,7 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"report: {error}\n")
         return 2
     except Exception as error:  # a column that is not there, a time that is no date
-        said = one_line(f"{arguments.results}: cannot be made sense of: {type(error).__name__}: {error}")
-        sys.stderr.write(f"report: {said}\n")
+        sys.stderr.write(f"report: {senseless(arguments.results, error)}\n")
         return 2
     print(f"{arguments.out}: {len(rows)} cells, {arguments.out.stat().st_size / 1e6:.1f} MB, opens offline")
     return 0
