@@ -232,6 +232,7 @@ def test_a_second_driver_is_refused_before_it_starts_a_cluster(tmp_path: Path) -
     assert not (tmp_path / "ray").exists()
 
 
+@pytest.mark.slow
 def test_no_secret_stands_in_any_result_log_or_metadata(tmp_path: Path, bucket: Bucket, two_gpus: str) -> None:
     assert "sentinel" in SECRET
     acts: Acts = [{}, {"raises": "401 for https://me:$HF_TOKEN@hub/x with $HF_TOKEN"}]

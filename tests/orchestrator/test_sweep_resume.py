@@ -81,6 +81,7 @@ def test_what_is_finished_is_not_measured_again_and_a_changed_cell_is(again: Swe
     assert again.statuses == ["ok", "ok"]
 
 
+@pytest.mark.slow
 def test_failures_are_kept_unless_they_are_to_be_retried(again: Sweep) -> None:
     assert again.run([A, BAD]) == {"a": 1, "bad": 1}
     assert again.finished.exit_code == 1

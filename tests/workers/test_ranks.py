@@ -43,6 +43,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_a_split_model_computes_what_the_whole_one_does(halves: list[dict[str, torch.Tensor]]) -> None:
     with torch.no_grad():
         whole = load(cell()).model(IDS).logits
@@ -50,19 +51,23 @@ def test_a_split_model_computes_what_the_whole_one_does(halves: list[dict[str, t
         assert torch.allclose(half["logits"], whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ranks_of_a_split_model_stop_warming_up_and_measuring_together(halves: list[dict[str, object]]) -> None:
     assert halves[0]["warmup"] == halves[1]["warmup"]
     assert halves[0]["generations"] == halves[1]["generations"]
 
 
+@pytest.mark.slow
 def test_ranks_of_a_split_model_work_on_the_same_rows(halves: list[dict[str, object]]) -> None:
     assert [half["rows"] for half in halves] == [2, 2]
 
 
+@pytest.mark.slow
 def test_ranks_are_fit_for_another_run(halves: list[dict[str, object]]) -> None:
     assert [half["changes"] for half in halves] == [(), ()]
 
 
+@pytest.mark.slow
 def test_ranks_know_each_others_processes(halves: list[dict[str, object]]) -> None:
     assert halves[0]["pids"] == halves[1]["pids"] == [half["pid"] for half in halves]
 

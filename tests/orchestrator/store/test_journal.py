@@ -128,6 +128,7 @@ def test_starting_over_forgets_every_run(tmp_path: Path) -> None:
     assert journal(folder).finished().keys() == set()
 
 
+@pytest.mark.slow
 def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_disk: Path, tmp_path: Path) -> None:
     folder = Folder(str(small_disk))
     filled = small_disk / "filled"
