@@ -1,13 +1,13 @@
-"""What the token clock costs: `generate` with and without it, in turns, in one process.
+"""Overhead of the token clock: `generate` with and without it, alternating in one process.
 
-The clock's promise is that it adds less than 1 % to the window. Its cost per token is fixed, so the smallest model is
-the worst case: the first row below is a model that nobody would measure, the last still a small one.
+The clock should add less than 1 % to the window. Its cost per token is constant, so the smallest model is the worst
+case: the first row is an unrealistically small model, and the last one is still small.
 
     python benchmarks/clock_overhead.py
     python benchmarks/clock_overhead.py --turns 400     # less noise
     python benchmarks/clock_overhead.py --device cuda
 
-Besides the two medians it prints the clock's own time, measured alone: what is left of the difference is noise.
+Besides the two medians it prints the clock's own time, measured alone: the rest of the difference is noise.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from workers.environment import physical_cores
-from workers.model import Generator, load, random_ids
+from workers.engines.transformers import Generator, load, random_ids
+from workers.machine.environment import physical_cores
 from workers.prompts import random_prompts
 from workers.records import Cell, ModelSpec
 
@@ -27,7 +27,7 @@ TOKENS = 16
 
 
 def config(layers: int, hidden: int) -> dict[str, Any]:
-    """A Llama of that size."""
+    """The config of a Llama of this size."""
     heads = max(1, hidden // 64)
     return {
         "model_type": "llama",
@@ -57,14 +57,14 @@ def compare(layers: int, hidden: int, *, turns: int, device: str) -> tuple[float
         middle = time.perf_counter()
         generator.once()
         end = time.perf_counter()
-        if turn >= 5:  # the first ones warm up
+        if turn >= 5:  # the first 5 turns warm up
             bare.append(middle - begin)
             clocked.append(end - middle)
     return statistics.median(bare), statistics.median(clocked), alone(generator)
 
 
 def alone(generator: Generator, rounds: int = 200) -> float:
-    """Seconds that the clock itself takes in one generation, with the criterion's one tensor operation per token."""
+    """Time of the clock itself in one generation, with one tensor operation per token. Unit: s."""
     clock = generator.clock
     done = clock(None, None)
     taken = []
@@ -83,7 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=100)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=physical_cores(), help="fewer where other programs run beside")
+    parser.add_argument(
+        "--threads", type=int, default=physical_cores(), help="threads for torch; use fewer if other programs run"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"{'model':18} {'bare':>10} {'clocked':>10} {'difference':>11} {'clock alone':>12}")

@@ -1,13 +1,13 @@
-"""How well is the energy of a short window known? Our meter beside zeus, on the same simulated cards, in the same run.
+"""How accurate is the energy of a short window? JouleGrid and zeus on the same simulated cards in the same run.
 
-A card rests at 60 W, works at 350 W for as long as the window lasts, and rests again; its energy counter steps every
-100 ms, at a phase that the window does not know. The cards are SIMULATED (`tests/nvml_sim`): a C library that
-unmodified pynvml loads, so both meters read the very same counters and the truth is known exactly. Real cards have
-noise and falling power beside, which no such table shows. For each window length and meter: the mean of |error|, the
-bias, how often the truth lay within the stated uncertainty (zeus states none), and what it cost beyond its length.
+A card idles at 60 W, works at 350 W during the window, and idles again; its energy counter steps every 100 ms, at a
+random phase. The cards are SIMULATED (`testbed/nvml_sim`): a C library that unmodified pynvml loads, so both meters
+read the same counters and the true energy is known exactly. Real cards also have noise and falling power, which this
+table does not show. For each window length and meter: the mean of |error|, the bias, how often the true energy was
+within the stated uncertainty (zeus states none), and the time beyond the window's length.
 
     python benchmarks/energy_step.py                 # needs `cc` and the `bench` extra; takes about two minutes
-    python benchmarks/energy_step.py --windows 100   # as many as the claim is about
+    python benchmarks/energy_step.py --windows 100   # 100 windows per length and meter
 """
 
 import argparse
@@ -18,13 +18,13 @@ import tempfile
 from pathlib import Path
 from statistics import fmean
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
-from nvml_sim import Simulation  # noqa: E402 - found by the line above
+sys.path[:0] = [str(Path(__file__).parents[1])]
+from testbed.nvml_sim import Simulation  # noqa: E402 - needs the line above
 
 _MEASURE = r"""
 import json, logging, random, sys, time, warnings
 warnings.filterwarnings("ignore"); logging.disable(logging.WARNING)
-from nvml_sim import Simulation
+from testbed.nvml_sim import Simulation
 from workers.energy import EnergyMeter
 from zeus.monitor import ZeusMonitor
 
@@ -54,7 +54,7 @@ random.seed(0)
 for length in lengths:
     for name, meter in (("joulegrid", joulegrid), ("zeus", peer)):
         for _ in range(windows):
-            time.sleep(0.2 + random.random() * 0.1)  # the counter's phase is another each time, and the card at rest
+            time.sleep(0.2 + random.random() * 0.1)  # the counter's phase differs each time, and the card is idle
             began = time.monotonic_ns()
             (start, end), energy, uncertainty = meter(length)
             extra_s = (time.monotonic_ns() - began - (end - start)) / 1e9
@@ -67,23 +67,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--windows", type=int, default=20, help="windows per length and meter")
     parser.add_argument("--lengths", type=float, nargs="+", default=[0.2, 0.5, 1.0], help="window lengths, s")
-    parser.add_argument("--json", type=Path, help="write every single window there")
-    asked = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the figures of every window to this file")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cards = Simulation(Path(folder))
-        code = f"import sys; sys.argv = ['', {json.dumps([asked.windows, asked.lengths])!r}]\n{_MEASURE}"
-        printed = cards.python(code, timeout_s=60 + 6 * asked.windows * sum(2 + x for x in asked.lengths))
+        code = f"import sys; sys.argv = ['', {json.dumps([args.windows, args.lengths])!r}]\n{_MEASURE}"
+        printed = cards.python(code, timeout_s=60 + 6 * args.windows * sum(2 + x for x in args.lengths))
     rows = [json.loads(line) for line in printed.splitlines() if line.startswith("[")]
     print(
-        f"simulated: 60 -> 350 -> 60 W, counter period 100 ms, {asked.windows} windows each, {os.cpu_count()} CPU cores"
+        f"simulated: 60 -> 350 -> 60 W, counter period 100 ms, {args.windows} windows each, {os.cpu_count()} CPU cores"
     )
     print(f"{'window':>7}  {'meter':10}{'mean |error|':>13}{'bias':>9}{'stated +-':>11}{'covered':>9}{'beyond':>9}")
-    for length in asked.lengths:
+    for length in args.lengths:
         for meter in ("joulegrid", "zeus"):
             print(_line(length, meter, [row[2:] for row in rows if row[:2] == [length, meter]]))
-    if asked.json:
+    if args.json:
         keys = ("window_s", "meter", "energy_j", "uncertainty_j", "true_energy_j", "beyond_s")
-        asked.json.write_text(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=1))
+        args.json.write_text(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=1))
 
 
 def _line(length: float, meter: str, windows: list[list[float]]) -> str:

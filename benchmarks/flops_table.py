@@ -1,9 +1,9 @@
-"""How far the ways to count an inference are off, over the decoder architectures that transformers ships.
+"""Errors of several ways to count an inference, for the decoder architectures of transformers.
 
-Each architecture gets a tiny model with random weights. A real `generate` (batch 2, 12 + 5 tokens, eager attention and
-eager experts, on the CPU) is counted at the dispatcher; beside it stand our verdict, calflops as people call it
+For each architecture, the script counts a real `generate` of a tiny model with random weights (batch 2, 12 + 5 tokens,
+eager attention and eager experts, on the CPU) at the dispatcher. It compares our verdict, calflops as in its README
 (`calculate_flops(model, kwargs=..., forward_mode="generate")` with the model's default attention), and 2 x parameters x
-tokens. The table in docs/flops.md is this script's output:
+tokens. The table in docs/flops.md is the output of this script:
 
     python benchmarks/flops_table.py > table.md
     python benchmarks/flops_table.py llama mixtral     # only these
@@ -14,19 +14,20 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests" / "workers" / "flops")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import torch  # noqa: E402 - found through the path above
-import transformers  # noqa: E402 - found through the path above
-from reality import SHAPE, compared, keeps_its_promise, model, prompts  # noqa: E402 - found through the path above
-from tiny import NOT_TINY, tiny  # noqa: E402 - found through the path above
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: E402 - found through the path above
+import torch
+import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from testbed.reality import SHAPE, compared, keeps_its_promise, model, prompts
+from testbed.tiny import NOT_TINY, tiny
 
 TOKENS = SHAPE.batch_size * (SHAPE.input_tokens + SHAPE.output_tokens - 1)
 
 
 def calflops_as_called(model_type: str) -> float | None:
-    """FLOPs by calflops as its README shows it; in a fork, because it may leave torch patched. None where it raises."""
+    """FLOPs by calflops as in its README; in a fork, because it may leave torch patched. None if it raises."""
     answer, ours = os.pipe()
     if (child := os.fork()) == 0:
         try:
@@ -56,13 +57,13 @@ def _calflops(model_type: str) -> float:
 
 def main() -> None:
     """Print the table, row by row."""
-    torch.set_num_threads(1)  # a pool of threads would not come along into a fork
+    torch.set_num_threads(1)  # a fork does not inherit a thread pool
     transformers.logging.set_verbosity_error()
-    asked = sys.argv[1:] or sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(NOT_TINY))
+    model_types = sys.argv[1:] or sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(NOT_TINY))
     print("| architecture | executed | ours | method | confidence | calflops as called | 2 x params x tokens |")
     print("|---|---:|---:|---|---|---:|---:|")
     ran, kept, low = 0, 0, 0
-    for name in asked:
+    for name in model_types:
         try:
             with redirect_stdout(sys.stderr):  # some models print
                 real, cost = compared(name)
@@ -80,7 +81,7 @@ def main() -> None:
         )
     print(f"\n{kept} of {ran} keep the promise of their confidence; {low} are low.")
     versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
-    print(f"Made with {versions}. Not held against a real run, for want of a tiny model:")
+    print(f"Made with {versions}. Not compared with a real run, because there is no tiny model:")
     print("; ".join(f"{name} ({why})" for name, why in NOT_TINY.items()) + ".")
 
 

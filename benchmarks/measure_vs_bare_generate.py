@@ -1,17 +1,17 @@
-"""Does a cell measure what a bare `model.generate` does? And do TTFT, ITL and TPOT agree with a loop timed by hand?
+"""Do the figures of a cell agree with a bare `model.generate`, and TTFT, ITL and TPOT with a hand-written loop?
 
-Three ways to time one and the same model, prompts and number of tokens, in turns in one process, so that whatever else
-the machine does falls on all alike:
+Three ways to time the same model, prompts and number of tokens, alternating in one process, so that other load on the
+machine affects all of them equally:
 
-1. a run of `workers.measure.Measurer`, as a sweep makes it;
+1. a run of `workers.measure.Measurer`, as in a sweep;
 2. `model.generate` in a plain loop between two readings of the clock (tokens/s);
-3. prefill and decode steps called by hand, greedy, with a KV cache (TTFT, ITL, TPOT).
+3. a hand-written loop of prefill and decode steps, greedy, with a KV cache (TTFT, ITL, TPOT).
 
     python benchmarks/measure_vs_bare_generate.py
     python benchmarks/measure_vs_bare_generate.py --turns 20 --layers 4 --hidden 512
 
-Every figure is to agree within 2 %. The hand-made loop leaves out what `generate` does around the model (a fraction of
-a millisecond per token), so the model must not be tiny: the default has about 200 million parameters.
+Every figure should agree within 2 %. The hand-written loop omits what `generate` does around the model (a fraction of a
+millisecond per token), so the model must not be tiny: the default has about 200 million parameters.
 """
 
 import argparse
@@ -23,16 +23,16 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from workers.engines.transformers import random_ids
 from workers.measure import Measurer
-from workers.model import random_ids
 from workers.prompts import random_prompts
 from workers.records import Cell, ModelSpec, RawProcessResult, Run, Warmup, Window
 
-GENERATIONS = 1  # per turn: short turns share the machine's moods
+GENERATIONS = 1  # per turn: in short turns the load of the machine changes little
 
 
 def cell(args: argparse.Namespace) -> Cell:
-    """The cell that the arguments ask for."""
+    """The cell for the arguments."""
     heads = args.hidden // 64
     config = {
         "model_type": "llama",
@@ -68,15 +68,15 @@ def bare(model: Any, prompts: dict[str, Any], tokens: int) -> float:
     synchronize(model)
     begin = time.perf_counter()
     for _ in range(GENERATIONS):
-        made = model.generate(**prompts, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
+        output = model.generate(**prompts, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
     synchronize(model)
-    new = made.shape[1] - prompts["input_ids"].shape[1]
-    return GENERATIONS * len(made) * new / (time.perf_counter() - begin)
+    new = output.shape[1] - prompts["input_ids"].shape[1]
+    return GENERATIONS * len(output) * new / (time.perf_counter() - begin)
 
 
 @torch.no_grad()
 def by_hand(model: Any, prompts: dict[str, Any], tokens: int) -> dict[str, float]:
-    """Seconds to the first token and per later one, of a greedy loop with a cache; nothing of `generate` in it."""
+    """Time to the first token and per later one, of a greedy loop with a cache, without `generate`. Unit: s."""
     mask, cache = prompts["attention_mask"], DynamicCache(config=model.config)
     ids, times = prompts["input_ids"], []
     synchronize(model)
@@ -94,7 +94,7 @@ def by_hand(model: Any, prompts: dict[str, Any], tokens: int) -> dict[str, float
 
 
 def figures(result: RawProcessResult) -> dict[str, float]:
-    """What the sweep would report."""
+    """The figures that a sweep would report."""
     metrics = result.inference_metrics
     assert metrics.ttft and metrics.itl and metrics.tpot  # noqa: PT018 - all or none
     return {
@@ -113,27 +113,27 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=1280)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, help="fewer than the cores where other programs run beside")
+    parser.add_argument("--threads", type=int, help="threads for torch; use fewer than cores if other programs run")
     args = parser.parse_args()
     run, measurer = Run(cell=cell(args), repeat=0), Measurer(cpu_threads=args.threads)
     measured: list[dict[str, float]] = []
     reference: list[dict[str, float]] = []
-    measurer.measure(run, cost=None, texts={}, prior_runs=0)  # loads and warms up
+    measurer.measure(run, texts={}, prior_runs=0)  # loads and warms up
     loaded = measurer.loaded
     assert loaded is not None
     batch = random_prompts(rows=2, length=64, seed=0, **random_ids(loaded)).to(loaded.device)
     prompts = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
     def ours(turn: int) -> None:
-        measured.append(figures(measurer.measure(run, cost=None, texts={}, prior_runs=turn)))
+        measured.append(figures(measurer.measure(run, texts={}, prior_runs=turn)))
 
     def theirs(_: int) -> None:
         plain = {"tokens/s": bare(loaded.model, prompts, args.tokens)}
         reference.append(plain | by_hand(loaded.model, prompts, args.tokens))
 
     for turn in range(args.turns):
-        for act in (ours, theirs) if turn % 2 else (theirs, ours):  # neither is always the first
-            act(turn)
+        for measure in (ours, theirs) if turn % 2 else (theirs, ours):  # alternate the order
+            measure(turn)
     print(f"{'':10} {'reference':>12} {'measured':>12} {'ratio':>8}   median ratio of the turns")
     for name in measured[0]:
         columns = [[turn[name] for turn in turns] for turns in (measured, reference)]

@@ -1,10 +1,10 @@
-"""What a sweep costs beside loading and measuring, on the grid that peers were measured on.
+"""The time of a sweep that is not loading or measuring, on a grid that other tools were measured on.
 
-8 cells: 2 models x fp32/bf16 x batch 1/4, 16 new tokens, on the CPU. Everything counts that is not load, warm-up or
+8 cells: 2 models x fp32/bf16 x batch 1/4, 16 new tokens, on the CPU. The overhead is everything but load, warm-up and
 window: starting Ray and the processes, importing torch, counting FLOPs, the journal, the tables. On the same grid and
 size of machine, optimum-benchmark took 10.2 s per cell and llenergymeasure 8.9 s (each starts a process per cell).
 
-The first turn on a machine may have to compile what it imports.
+The first turn on a machine may include the compilation of imported modules.
 
     python benchmarks/overhead_per_cell.py
     python benchmarks/overhead_per_cell.py --turns 1
@@ -37,9 +37,9 @@ window: {max_s: 1}
 
 
 def main() -> None:
-    """Run the grid from nothing some times, and print where the time of each went."""
+    """Run the grid several times from the start, and print how each spent its time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5, help="how often (default: 5)")
+    parser.add_argument("--turns", type=int, default=5, help="how often to run the grid (default: 5)")
     turns = parser.parse_args().turns
     print(
         f"{'s per cell':>11}{'before the first':>18}{'per cell between':>18}{'after the last':>16}{'second start':>14}"
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _turn() -> float:
-    """Run the grid from nothing and with everything done; returns the overhead per cell. Unit: s."""
+    """Run the grid from the start, then once more with all runs done; returns the overhead per cell. Unit: s."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sweep.yaml").write_text(SWEEP)
         began_unix_s = time.time()

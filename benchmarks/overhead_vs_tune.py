@@ -1,7 +1,7 @@
-"""What the driver costs per trivial cell, journal included, beside Ray Tune with reused actors on the same Ray.
+"""The driver's time per trivial cell, journal included, beside Ray Tune with reused actors on the same Ray cluster.
 
-Both are given the same number of things to do that do nothing, on 8 simulated GPUs, and keep a result of each. Timed is
-from the first result to the last, so that starting processes and importing torch count for neither.
+Both run tasks that do nothing, on 8 simulated GPUs, and store a result of each. The time is from the first result to
+the last, so that it includes neither the start of processes nor the import of torch.
 
     python benchmarks/overhead_vs_tune.py              # 1,000 cells and 200 trials, two minutes
     python benchmarks/overhead_vs_tune.py --cells 200 --trials 100
@@ -26,8 +26,8 @@ TARGET_RATIO = 15.0
 def main() -> None:
     """Run both and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=1000, help="trivial cells, a multiple of 100 (default 1000)")
-    parser.add_argument("--trials", type=int, default=200, help="trivial Tune trials (default 200)")
+    parser.add_argument("--cells", type=int, default=1000, help="trivial cells, a multiple of 10 (default: 1000)")
+    parser.add_argument("--trials", type=int, default=200, help="trivial Tune trials (default: 200)")
     arguments = parser.parse_args()
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0"}
     trivial.start_ray()
@@ -46,10 +46,10 @@ def trial_s(trials: int, folder: Path) -> float:
     clock = _Clock()
 
     class Tick(tune.Callback):
-        """Notes each trial's end."""
+        """Notes the end of each trial."""
 
         def on_trial_complete(self, **_: Any) -> None:
-            """One more."""
+            """A trial has ended."""
             clock.tick()
 
     tuner = tune.Tuner(
@@ -63,26 +63,26 @@ def trial_s(trials: int, folder: Path) -> float:
 
 
 class Nothing(tune.Trainable):  # type: ignore[misc]
-    """A trial that is done at once."""
+    """A trial that does nothing."""
 
     def step(self) -> dict[str, object]:
-        """Done."""
+        """End at once."""
         return {"done": True, "x": self.config["x"]}
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
-        """Yes, this actor can take the next trial."""
+        """Take the next trial in the same actor."""
         self.config = new_config
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to keep."""
+        """Save nothing."""
 
     def load_checkpoint(self, checkpoint: object) -> None:
-        """Nothing was kept."""
+        """Load nothing."""
 
 
 class _Clock:
-    """Time between the first tick and the last, per tick."""
+    """Mean time between two ticks."""
 
     def __init__(self) -> None:
         self._ticks: list[float] = []

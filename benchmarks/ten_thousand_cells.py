@@ -1,8 +1,8 @@
-"""Whether the driver stays as quick and as small at 10,000 cells as at 1,000.
+"""Compares the driver's time per cell and its memory at 10,000 cells and at 1,000.
 
-Each is a whole sweep of trivial cells in a process of its own: plan, schedule on 8 simulated cards, journal, tables.
-Timed per cell are the runs (from the first outcome to the last) and all that comes after (reading the journal,
-aggregating, writing tables); the memory is the driver's largest resident set.
+Each size is a whole sweep of trivial cells in its own process: plan, count, schedule on 8 simulated GPUs, journal,
+tables. The two times per cell are of the runs (from the first outcome to the last) and of all that follows (reading the
+journal, aggregating, writing tables). The memory is the driver's largest resident set.
 
     python benchmarks/ten_thousand_cells.py                     # 1,000 and 10,000: some minutes
     python benchmarks/ten_thousand_cells.py --sizes 200 1000
@@ -26,17 +26,20 @@ TARGET = 1.5
 def main() -> None:
     """Run the sizes and print the ratios of the last to the first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000], help="cells, multiples of 100")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[1000, 10_000], help="cells, multiples of 10 (default: 1000 10000)"
+    )
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if arguments.one:
         print(json.dumps(one(arguments.one)))
         return
-    found = [_in_a_process(cells) for cells in arguments.sizes]
-    for cells, figures in zip(arguments.sizes, found, strict=True):
+    figures_by_size = [_in_a_process(cells) for cells in arguments.sizes]
+    for cells, figures in zip(arguments.sizes, figures_by_size, strict=True):
         print(f"{cells:>6} cells: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    ratios = {name: found[-1][name] / found[0][name] for name in found[0]}
+    first, last = figures_by_size[0], figures_by_size[-1]
+    ratios = {name: last[name] / first[name] for name in first}
     for name, ratio in ratios.items():
         print(f"{name}, {arguments.sizes[-1]} cells to {arguments.sizes[0]}: {ratio:.2f} (at most {TARGET})")
     print(json.dumps({"ratios": ratios}))
@@ -57,8 +60,8 @@ def one(cells: int) -> dict[str, float]:
 
 def _in_a_process(cells: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--one", str(cells)]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    figures: dict[str, float] = json.loads(said.splitlines()[-1])
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
     return figures
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# A sweep as a KubeRay job. KubeRay retries a job in a new cluster; `{date}` in `out` must then still be the date on
-# which the job began, or the retry would measure everything again in another folder. The date is kept beside the
-# weights.
+# Runs a sweep as a KubeRay job. KubeRay retries a job in a new cluster. `{date}` in `out` must then still be the date
+# on which the job began, or the retry would measure everything again in another folder. The date is stored on the
+# volume of the weights.
 #   sh job.sh sweep.yaml
 set -eu
 # KubeRay names the cluster of each try JOB-xxxxx.

@@ -1,4 +1,4 @@
-"""The README's picture: a report as a browser shows it. Needs a `chromium` on PATH.
+"""Makes the README's picture: a screenshot of a report. Needs `chromium` on PATH.
 
 python -m orchestrator report results/quickstart
 python docs/picture.py report.html docs/report.png
@@ -14,7 +14,7 @@ SIZE = {"width": 1200, "height": 900}
 
 
 def main(page: Path, picture: Path) -> None:
-    """Open `page`, and keep its first screen as a PNG."""
+    """Open `page` and save its first screen as a PNG."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         tab = browser.new_page(viewport=SIZE)

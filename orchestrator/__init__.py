@@ -1,4 +1,4 @@
-"""The driver: reads a sweep, plans its cells, schedules them on Ray, writes Parquet. Never loads torch.
+"""The driver: reads a sweep, plans its cells, schedules them on Ray, and writes Parquet. Never imports torch.
 
 import orchestrator
 
@@ -11,25 +11,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Imported here, not where it is called: importing the module `load` later would put it in the function's place.
-from orchestrator.load import Results, load
+from orchestrator.results.reader import Results, load
+from workers.records.errors import JouleGridError
 
-__all__ = ["load", "run"]
+__all__ = ["JouleGridError", "load", "run"]
 
 
 def run(sweep: str | Path | Mapping[str, Any], *, fresh: bool = False, retry_failed: bool = False) -> Results:
-    """Run a sweep (or what is left of it) and return its results. Failed cells are rows, not exceptions.
+    """Run a sweep, or the rest of it, and return its results. Failed cells are rows, not exceptions.
 
     Args:
-        sweep: A sweep file's path, or the same keys as a mapping; relative paths then begin in the current folder.
-        fresh: Forget what was measured before.
+        sweep: The path of a sweep file, or its keys as a mapping, with paths relative to the current folder.
+        fresh: Discard the results of earlier runs first.
         retry_failed: Measure failed runs again.
 
     Raises:
-        orchestrator.config.SweepError: The sweep is wrong; the message says all of what, and where.
-        orchestrator.store.StoreError: The results cannot be kept.
-        orchestrator.schedule.ClusterError: There is no Ray to run on.
-        orchestrator.schedule.ClusterLost: Ray was lost in the middle; what is measured is kept.
+        JouleGridError: The root of the following exceptions.
+        orchestrator.config.SweepError: The sweep is invalid; the message lists every problem and its place.
+        orchestrator.store.StoreError: The results cannot be written.
+        orchestrator.schedule.ClusterError: No Ray cluster can be joined or started.
+        orchestrator.schedule.ClusterLost: Ray was lost during the sweep; finished runs are kept.
     """
     from rich.console import Console
 

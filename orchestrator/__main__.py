@@ -1,9 +1,14 @@
-"""`python -m orchestrator sweep.yaml`, and the commands around it.
+"""The command line: `python -m orchestrator sweep.yaml`, and the other commands.
 
-Exit codes: 0 every cell is ok, or skipped because the card or a library cannot do it; 1 one is not (or `compare` found
-a regression, or `doctor` something broken); 2 the input is wrong, or there is no Ray to run on; 3 the results could not
-be kept, or what a command prints could not be written; 4 Ray was lost in the middle; 70 a fault of this program's own,
-or of its installation, with the traceback; 130 and 143 stopped by Ctrl-C or SIGTERM.
+Exit codes:
+    0    every cell is ok, or skipped because the GPU or a library does not support it
+    1    a cell is not; `compare` found a regression; `doctor` found a problem
+    2    the input is invalid, or no Ray cluster can be joined or started
+    3    the results, or the output of a command, could not be written
+    4    Ray was lost during the sweep
+    70   a bug or a broken installation, with the traceback
+    130  stopped by Ctrl-C
+    143  stopped by SIGTERM
 """
 
 import argparse
@@ -12,13 +17,12 @@ import difflib
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from orchestrator import stdio
-from workers.imports import uncollected
+from workers.records.gc_pause import gc_paused
 from workers.records.text import printable
 
 FAULT_EXIT_CODE = 70
@@ -27,27 +31,26 @@ FAULT_EXIT_CODE = 70
 _LOG_COLUMNS = 160
 
 COMMANDS = {
-    "estimate": ("orchestrator.estimate", "cost an inference before anyone rents a GPU"),
-    "plan": ("orchestrator.plan_command", "every cell of a sweep, before it runs"),
-    "compare": ("orchestrator.compare", "baseline against candidate: better, worse, or not comparable"),
-    "report": ("orchestrator.report", "results as one HTML page"),
-    "schema": ("orchestrator.schema", "JSON Schema of the sweep file"),
-    "doctor": ("orchestrator.doctor", "what works here, what a sweep would miss, how to mend it"),
+    "estimate": ("orchestrator.commands.estimate", "what an inference costs, without running it"),
+    "plan": ("orchestrator.commands.plan", "the cells of a sweep, without running it"),
+    "compare": ("orchestrator.commands.compare", "a candidate against a baseline: better, worse, or not comparable"),
+    "report": ("orchestrator.commands.report", "results as an HTML page"),
+    "schema": ("orchestrator.commands.schema", "JSON Schema of the sweep file"),
+    "doctor": ("orchestrator.commands.doctor", "what works on this machine, what is missing, how to fix it"),
 }
-"""Word -> module with `main(argv) -> int`, and what it does; imported only when it is called."""
+"""Command -> module with `main(argv) -> int`, imported only when it is called, and the help text."""
 
 
-def main(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
-    """Do what the command line says; returns the exit code.
+def main(argv: Sequence[str]) -> int:
+    """Run the command line, and return the exit code.
 
     Args:
-        argv: The words after the program's name.
-        equipment: What `sweep.run` takes of stand-ins for what measures.
+        argv: The arguments after the program's name.
     """
     if argv and argv[0] in COMMANDS:
         return int(import_module(COMMANDS[argv[0]][0]).main(list(argv[1:])))
-    if argv and (near := difflib.get_close_matches(argv[0], COMMANDS, n=1)) and not Path(argv[0]).exists():
-        return _stop(f"{argv[0]}: neither a file nor a command; did you mean {near[0]!r}?", 2)
+    if argv and (similar := difflib.get_close_matches(argv[0], COMMANDS, n=1)) and not Path(argv[0]).exists():
+        return _stop(f"{argv[0]}: neither a file nor a command; did you mean {similar[0]!r}?", 2)
     parser = _parser()
     if not argv:
         parser.print_help(sys.stderr)
@@ -58,15 +61,12 @@ def main(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
         fresh=arguments.fresh,
         retry_failed=arguments.retry_failed,
         fail_on_skipped=arguments.fail_on_skipped,
-        **equipment,
     )
 
 
-def _sweep(
-    path: Path, *, fresh: bool, retry_failed: bool, fail_on_skipped: bool, **equipment: Callable[..., Any]
-) -> int:
-    """Run a sweep file and show what came of it."""
-    with uncollected():
+def _sweep(path: Path, *, fresh: bool, retry_failed: bool, fail_on_skipped: bool) -> int:
+    """Run a sweep file and print its results."""
+    with gc_paused():
         from rich.console import Console
 
         from orchestrator import config, report, sweep
@@ -74,7 +74,7 @@ def _sweep(
         from orchestrator.schedule import LOST_EXIT_CODE, ClusterError, ClusterLost
         from orchestrator.store import StoreError
 
-    # A log has no width of its own, and rich would take it for 80 columns.
+    # Outside a terminal, rich would assume a width of 80 columns.
     console = Console(width=None if sys.stdout.isatty() else _LOG_COLUMNS)
     try:
         loaded = config.load(path)
@@ -84,7 +84,6 @@ def _sweep(
             console=console,
             fresh=fresh,
             retry_failed=retry_failed,
-            **equipment,
         )
     except (config.SweepError, ClusterError) as error:
         return _stop(str(error), 2)
@@ -92,40 +91,43 @@ def _sweep(
         return _stop(str(error), 3)
     except Interrupted as interrupted:
         command = _command(path, loaded.out_date, retry_failed=retry_failed, fail_on_skipped=fail_on_skipped)
-        refused = f"{interrupted.__cause__}\n" if interrupted.__cause__ else ""  # where finished runs were rescued
-        return _stop(f"{refused}stopped; to go on: {command}", interrupted.exit_code)
+        cause = f"{interrupted.__cause__}\n" if interrupted.__cause__ else ""  # says where finished runs were saved
+        return _stop(f"{cause}stopped; to continue: {command}", interrupted.exit_code)
     except ClusterLost as lost:
         command = _command(path, loaded.out_date, retry_failed=retry_failed, fail_on_skipped=fail_on_skipped)
-        return _stop(f"{lost}\nstopped; to go on: {command}", LOST_EXIT_CODE)
-    console.print(report.table(finished.shown))
-    if finished.cells > len(finished.shown):
-        console.print(f"... and {finished.cells - len(finished.shown)} more cells")
-    skipped = f", {finished.unsupported} skipped" if finished.unsupported else ""
-    ended = f"{finished.ok} of {finished.cells} cells ok{skipped}; results: {finished.out}"
-    console.print(ended, markup=False, soft_wrap=True)
-    return 1 if fail_on_skipped and finished.unsupported else finished.exit_code
+        return _stop(f"{lost}\nstopped; to continue: {command}", LOST_EXIT_CODE)
+    summary = finished.summary
+    console.print(report.table(summary.first_rows))
+    if summary.cells > len(summary.first_rows):
+        console.print(f"... and {summary.cells - len(summary.first_rows)} more cells")
+    skipped = f", {summary.unsupported} skipped" if summary.unsupported else ""
+    message = f"{summary.ok} of {summary.cells} cells ok{skipped}; results: {finished.out}"
+    console.print(message, markup=False, soft_wrap=True)
+    return 1 if fail_on_skipped and summary.unsupported else summary.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {word:<10}{what}" for word, (_, what) in COMMANDS.items())
+    commands = "\n".join(f"  {command:<10}{text}" for command, (_, text) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator",
         usage="%(prog)s SWEEP.yaml [--fresh] [--retry-failed] [--fail-on-skipped]\n       %(prog)s COMMAND ...",
-        description="Run a sweep file. Started again, the same command goes on where it stopped.",
+        description="Run a sweep file. If it stops, run the same command again to continue.",
         epilog=f"other commands (each with --help):\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sweep", metavar="SWEEP.yaml", type=Path, help="the sweep file (YAML)")
-    parser.add_argument("--fresh", action="store_true", help="forget what was measured before, and start over")
+    parser.add_argument("--fresh", action="store_true", help="discard the results of earlier runs, and start over")
     parser.add_argument("--retry-failed", action="store_true", help="measure failed runs again")
     parser.add_argument(
-        "--fail-on-skipped", action="store_true", help="exit 1 also for cells that the card or a library cannot do"
+        "--fail-on-skipped",
+        action="store_true",
+        help="exit with 1 also for cells that the GPU or a library does not support",
     )
     return parser
 
 
 def _command(path: Path, out_date: dt.date | None, *, retry_failed: bool, fail_on_skipped: bool) -> str:
-    """The command that goes on, whenever it is given: also after midnight."""
+    """The command that continues the sweep, even after midnight."""
     date = f"JOULEGRID_DATE={out_date} " if out_date else ""
     flags = f"{' --retry-failed' if retry_failed else ''}{' --fail-on-skipped' if fail_on_skipped else ''}"
     return f"{date}python -m orchestrator {shlex.quote(str(path))}{flags}"
@@ -136,21 +138,21 @@ def _stop(message: str, code: int) -> int:
     return code
 
 
-def program(argv: Sequence[str], **equipment: Callable[..., Any]) -> int:
-    """`main` as a process, whatever becomes of its stdout; a command that only prints has failed where that has."""
-    with stdio.outlived() as refused:
+def program(argv: Sequence[str]) -> int:
+    """Run `main` as a process. A write error of stdout is a failure only for a command that just prints."""
+    with stdio.write_errors_tolerated() as errors:
         try:
-            code = main(argv, **equipment)
-        except SystemExit as ended:  # from argparse
-            code = int(ended.code or 0)
-        except KeyboardInterrupt:  # before a sweep takes the signal over, or in another command
+            code = main(argv)
+        except SystemExit as exit_:  # from argparse
+            code = int(exit_.code or 0)
+        except KeyboardInterrupt:  # before a sweep handles the signal, or in another command
             code = 130
-        except Exception:  # Python's own code would be 1, which says that something was measured and is not well
+        except Exception:  # not Python's exit code 1, which means a failed cell here
             traceback.print_exc()
             code = FAULT_EXIT_CODE
-        sys.stdout.flush()  # the last of it may be refused, too
-        if refused.loss is not None:
-            _stop(f"stdout: {refused.loss.strerror}", code)
+        sys.stdout.flush()  # may fail, too
+        if (error := errors.reportable) is not None:
+            _stop(f"cannot write to stdout: {error.strerror}", code)
             code = 3 if argv and argv[0] in COMMANDS else code
     return code
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: never in the middle of a write, always within seconds elsewhere."""
+"""Handles Ctrl-C and SIGTERM: never in the middle of a write, and within seconds everywhere else."""
 
 import contextlib
 import signal
@@ -9,62 +9,62 @@ from typing import Self
 
 
 class Interrupted(BaseException):
-    """Somebody asked this process to stop. Not an `Exception`: no handler of those may swallow it."""
+    """This process was asked to stop. A `BaseException`, so that no `except Exception` catches it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.exit_code = 128 + signum
-        """What a shell expects of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit code after a signal by shell convention: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
 class Interruptible:
-    """While entered, the first signal raises `Interrupted`; inside `held` it only sets `asked`, and is raised after.
+    """While entered, the first signal raises `Interrupted`; inside `held`, it sets `received` and raises at the end.
 
-    A second signal ends the process the hard way: whatever hangs, the user has the last word. Outside the main thread
-    Python hears no signals, and this does nothing.
+    A second signal ends the process at once, even if it hangs. Outside the main thread, where Python delivers no
+    signals, this does nothing.
     """
 
     def __init__(self) -> None:
         self._held = False
-        self._asked: int | None = None
+        self._received: int | None = None
         self._before: dict[int, signal.Handlers | object] = {}
 
     @property
-    def asked(self) -> int | None:
-        """The signal by which somebody has asked this process to stop; null where nobody has."""
-        return self._asked
+    def received(self) -> int | None:
+        """The signal that asked this process to stop; null if there was none."""
+        return self._received
 
     def __enter__(self) -> Self:
-        """Take the signals over."""
-        self.take()
+        """Install the signal handlers."""
+        self.install()
         return self
 
-    def take(self) -> None:
-        """Take the signals over, again where somebody else has taken them since: `ray.init` does."""
-        if threading.current_thread() is threading.main_thread() and self.asked is None:
+    def install(self) -> None:
+        """Install the signal handlers; call it again after code that replaces them, such as `ray.init`."""
+        if threading.current_thread() is threading.main_thread() and self.received is None:
             for signum in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(signum, self._stop)
                 self._before.setdefault(signum, before)
 
     def __exit__(self, *_: object) -> None:
-        """Give them back."""
+        """Restore the previous signal handlers."""
         for signum, handler in self._before.items():
-            signal.signal(signum, handler)  # type: ignore[arg-type] # what signal.signal returned it takes
+            signal.signal(signum, handler)  # type: ignore[arg-type] # signal.signal accepts what it returned
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold signals back until the block is done; whatever the block waits for, it should look at `asked`."""
+        """Delay signals until the end of the block. Code in it that waits should check `received`."""
         self._held = True
         try:
             yield
         finally:
             self._held = False
-        if self._asked is not None:
-            raise Interrupted(self._asked)
+        if self._received is not None:
+            raise Interrupted(self._received)
 
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
-        self._asked = signum
+        self._received = signum
         if not self._held:
             raise Interrupted(signum)

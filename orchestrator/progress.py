@@ -1,4 +1,4 @@
-"""What people see while a sweep runs: one live line on a terminal, plain lines in a log."""
+"""Progress of a sweep: one live line on a terminal, plain lines in a log."""
 
 import time
 from collections import Counter
@@ -9,31 +9,31 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator import labels
-from orchestrator.windows import covered_s
+from orchestrator.aggregate.windows import covered_s
+from orchestrator.results import labels
 from workers.records import Outcome
 from workers.records.text import one_line
 
-_BETWEEN_LINES_S = 1.0
-"""A log gets no more than a line this often, but every failure."""
+_MIN_INTERVAL_S = 1.0
+"""Shortest time between two lines of a log; failures are always printed. Unit: s."""
 
 
 class Progress:
-    """Counts outcomes and says so.
+    """Counts and prints outcomes.
 
     Args:
-        total: Runs of the sweep.
-        done: Runs that were there already.
-        console: Where to write.
+        total: Number of runs of the sweep.
+        done: Number of runs that were finished before.
+        console: Where to print.
     """
 
     def __init__(self, total: int, done: int, console: Console) -> None:
         self._total, self._resumed, self._console = total, done, console
         self._counts: Counter[str] = Counter()
-        self._tried = 0
-        self._alike: tuple[str, ...] | None = None
-        """How the last run ended, where nothing was tried."""
-        self._more_alike = 0
+        self._attempted = 0
+        self._last_reason: tuple[str, ...] | None = None
+        """Why the last run was not attempted; null if it was."""
+        self._repeated = 0
         self._began = time.monotonic()
         self._last_line = float("-inf")
         self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
@@ -50,48 +50,48 @@ class Progress:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Take the live line away."""
-        self._say_how_many_alike()
+        """Remove the live line."""
+        self._print_repeated()
         if self._live:
             self._live.stop()
 
-    def saw(self, outcome: Outcome) -> None:
-        """Take one outcome in."""
-        alike = self._is_like_the_last(outcome)
-        if not alike:
-            self._say_how_many_alike()
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome, and print it if it is due."""
+        repeated = self._has_last_reason(outcome)
+        if not repeated:
+            self._print_repeated()
         self._counts[outcome.status] += 1
-        if alike:
-            self._more_alike += 1
+        if repeated:
+            self._repeated += 1
             return
-        self._tried += self._alike is None
-        due = outcome.failure or time.monotonic() - self._last_line >= _BETWEEN_LINES_S
+        self._attempted += self._last_reason is None
+        due = outcome.failure or time.monotonic() - self._last_line >= _MIN_INTERVAL_S
         if not (self._live or due):
             return
-        what = _describe(outcome)
+        line = _describe(outcome)
         if self._live:
             if outcome.failure:
-                self._say(what)
-            self._live.update(Text(f"{self._summary()} · last: {what}"))
+                self._print(line)
+            self._live.update(Text(f"{self._summary()} · last: {line}"))
         else:
             self._last_line = time.monotonic()
-            self._say(f"{what} ({self._time_left()})")
+            self._print(f"{line} ({self._time_left()})")
 
-    def _is_like_the_last(self, outcome: Outcome) -> bool:
-        """Whether the run was not tried, for the same reason as the one before it: one line is enough for them all."""
-        before, failure = self._alike, outcome.failure
-        self._alike = None
+    def _has_last_reason(self, outcome: Outcome) -> bool:
+        """Whether the run was not attempted, for the same reason as the one before: one line is printed for all."""
+        before, failure = self._last_reason, outcome.failure
+        self._last_reason = None
         if failure is not None and failure.attempt == 0:
-            self._alike = (failure.status, failure.error_type, failure.error_message)
-        return self._alike is not None and self._alike == before
+            self._last_reason = (failure.status, failure.error_type, failure.error_message)
+        return self._last_reason is not None and self._last_reason == before
 
-    def _say_how_many_alike(self) -> None:
-        if self._more_alike:
-            self._say(f"{self._more_alike} more runs were not tried, for the same reason")
-        self._more_alike = 0
+    def _print_repeated(self) -> None:
+        if self._repeated:
+            self._print(f"{self._repeated} more runs were not attempted, for the same reason")
+        self._repeated = 0
 
-    def _say(self, what: str) -> None:
-        line = f"[{self._finished}/{self._total}] {what}"
+    def _print(self, text: str) -> None:
+        line = f"[{self._finished}/{self._total}] {text}"
         if self._live:
             self._console.print(line, markup=False, highlight=False)
         else:
@@ -109,9 +109,9 @@ class Progress:
 
     def _time_left(self) -> str:
         left = self._total - self._finished
-        if not left or not self._tried:
-            return "done" if not left else "time left: not known yet"
-        seconds = (time.monotonic() - self._began) / self._tried * left
+        if not left or not self._attempted:
+            return "done" if not left else "time left unknown"
+        seconds = (time.monotonic() - self._began) / self._attempted * left
         return f"about {_duration(seconds)} left"
 
 
@@ -119,14 +119,14 @@ def _describe(outcome: Outcome) -> str:
     cell = outcome.run.cell
     tokens = f"{cell.input_tokens}+{cell.output_tokens} tokens"
     shape = f"{one_line(cell.model.name)} {cell.precision} batch {cell.batch_size}, {tokens}"
-    others = labels.spelled(labels.of_settings(cell.model_dump(mode="json", exclude_defaults=True)))
-    what = f"{shape}{f', {others}' if others else ''}, repeat {outcome.run.repeat}: "
+    others = labels.format_settings(labels.select_other_settings(cell.model_dump(mode="json", exclude_defaults=True)))
+    run = f"{shape}{f', {others}' if others else ''}, repeat {outcome.run.repeat}: "
     if outcome.failure:
         log = f"; log: {outcome.failure.log}" if outcome.failure.log else ""
-        return f"{what}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}{log}"
+        return f"{run}{outcome.failure.status}, {outcome.failure.error_type}: {outcome.failure.error_message}{log}"
     leaders = outcome.results[:: cell.tensor_parallel]
     generated = sum(leader.inference_metrics.generated_tokens for leader in leaders)
-    return f"{what}{generated / covered_s(leaders):,.1f} tokens/s"
+    return f"{run}{generated / covered_s(leaders):,.1f} tokens/s"
 
 
 def _duration(seconds: float) -> str:

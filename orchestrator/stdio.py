@@ -1,6 +1,6 @@
-"""stdout and stderr that may end before the program does: a reader that has seen enough, a disk that is full.
+"""Keeps the program running when stdout or stderr cannot be written: a reader that exits, a full disk.
 
-What cannot be written is lost, and the program goes on. A sweep is about its results, not about its progress lines.
+Output that cannot be written is discarded, because a sweep matters for its results and not for its progress lines.
 """
 
 import contextlib
@@ -13,65 +13,65 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class Refusals(list[OSError]):
-    """Why stdout could not be written, where it could not."""
+class WriteErrors(list[OSError]):
+    """The errors of writing to stdout."""
 
     @property
-    def loss(self) -> OSError | None:
-        """The first refusal that somebody should know of; a reader who left (`| head -1`) knows."""
+    def reportable(self) -> OSError | None:
+        """The first error worth reporting, which excludes a reader that exits (`| head -1`); null if there is none."""
         return next((error for error in self if error.errno != errno.EPIPE), None)
 
 
-class _Outlived(io.FileIO):
-    """A descriptor that goes to `/dev/null` when it refuses to be written."""
+class _TolerantFile(io.FileIO):
+    """A file descriptor that is redirected to `/dev/null` after a write error."""
 
-    def __init__(self, descriptor: int, refusals: list[OSError]) -> None:
+    def __init__(self, descriptor: int, errors: list[OSError]) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self._refusals = refusals
+        self._errors = errors
 
     def write(self, data: Any, /) -> int:
-        """Write, or lose what cannot be written."""
+        """Write `data`, or discard it after an error."""
         try:
             written = super().write(data)
         except OSError as error:
-            self._refusals.append(error)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            self._errors.append(error)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
             return len(data)
-        if written is None:  # a pipe that is full, and does not block
+        if written is None:  # a full non-blocking pipe
             select.select([], [self], [])
             return self.write(data)
         return written
 
 
 @contextlib.contextmanager
-def outlived() -> Iterator[Refusals]:
-    """While entered, stdout and stderr take whatever is printed; yields what stdout has refused so far."""
-    _fill_gaps()
-    refusals = Refusals()
+def write_errors_tolerated() -> Iterator[WriteErrors]:
+    """While entered, writing to stdout and stderr never fails; yields the errors of stdout so far."""
+    _open_closed_streams()
+    errors = WriteErrors()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _stream(sys.stdout, 1, refusals), _stream(sys.stderr, 2, [])
+    sys.stdout, sys.stderr = _stream(sys.stdout, 1, errors), _stream(sys.stderr, 2, [])
     try:
-        yield refusals
+        yield errors
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = before
 
 
-def _stream(old: Any, descriptor: int, refusals: list[OSError]) -> io.TextIOWrapper:
+def _stream(old: Any, descriptor: int, errors: list[OSError]) -> io.TextIOWrapper:
     encoding = getattr(old, "encoding", None) or "utf-8"
-    buffered = io.BufferedWriter(_Outlived(descriptor, refusals))
+    buffered = io.BufferedWriter(_TolerantFile(descriptor, errors))
     by_line, through = getattr(old, "line_buffering", True), getattr(old, "write_through", False)
-    # A file's name need not be text in any encoding: it is shown with escapes rather than not at all.
+    # backslashreplace: file names may contain bytes that no encoding can print.
     return io.TextIOWrapper(buffered, encoding, "backslashreplace", line_buffering=by_line, write_through=through)
 
 
-def _fill_gaps() -> None:
-    """Open what is closed (`>&-`), or the next file that is opened would be taken for it."""
+def _open_closed_streams() -> None:
+    """Open closed standard streams (`>&-`), or the next opened file would get their descriptor."""
     for descriptor in (0, 1, 2):
         with contextlib.suppress(OSError):
             os.fstat(descriptor)
             continue
-        os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is `descriptor`

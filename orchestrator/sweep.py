@@ -1,170 +1,152 @@
-"""The sweep itself: plan, schedule, journal, aggregate, write. Everything else hangs on this one flow."""
+"""The flow of a sweep: plan the runs, schedule them, journal their outcomes, aggregate, write the tables."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from orchestrator import aggregate, durable, plan, provenance, schedule, store
+from orchestrator import aggregate, grid, schedule, store
 from orchestrator.config import SweepConfig
 from orchestrator.interrupt import Interrupted, Interruptible
 from orchestrator.progress import Progress
-from orchestrator.results import AggregatedResult, RawRow, SweepInfo
+from orchestrator.results import provenance
+from orchestrator.results.rows import AggregatedResult, RawRow, SweepInfo
+from orchestrator.results.writer import Summary, write_tables
+from orchestrator.store import location
 from workers.records import Cell, Outcome, Run
 
-SHOWN = 100
-"""Rows of the closing table; the rest stands in the file."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class Finished:
-    """How a sweep ended."""
+    """The end of a sweep."""
 
     out: str
-    """Where the results lie, as it may be shown."""
+    """The results' location, without credentials."""
     url: str = field(repr=False)
-    """The same with the credentials that `out` may hold, for whoever opens it."""
-    shown: list[AggregatedResult] = field(default_factory=list)
-    """The first rows, for the closing table."""
-    cells: int = 0
-    ok: int = 0
-    unsupported: int = 0
-    """Cells that were skipped because the card or a library cannot do them."""
-
-    @property
-    def exit_code(self) -> int:
-        """0 when every cell is ok, or skipped because the card or a library cannot do it."""
-        return 0 if self.ok + self.unsupported == self.cells else 1
+    """The results' location with its credentials, for opening it."""
+    summary: Summary
+    """A summary of the tables."""
 
 
 def run(
-    sweep: SweepConfig,
-    *,
-    folder: Path,
-    console: Console,
-    fresh: bool = False,
-    retry_failed: bool = False,
-    **equipment: Callable[..., Any],
+    sweep: SweepConfig, *, folder: Path, console: Console, fresh: bool = False, retry_failed: bool = False
 ) -> Finished:
-    """Run what is left of a sweep, and write its tables.
+    """Run the remaining runs of a sweep, and write its tables.
 
     Args:
-        sweep: What to run.
-        folder: Where the sweep file lies.
-        console: Where progress goes.
-        fresh: Forget what was measured before.
+        sweep: The sweep.
+        folder: The folder of the sweep file.
+        console: Where to print progress.
+        fresh: Discard the results of earlier runs first.
         retry_failed: Measure failed runs again.
-        equipment: `make` and `estimate` of `schedule.run`, for stand-ins that need no model.
 
     Raises:
-        StoreError: The results cannot be kept; what is finished is safe.
-        ClusterError: There is no Ray to run on.
-        ClusterLost: Ray is gone in the middle; the same command goes on later.
-        Interrupted: Somebody asked to stop; the same command goes on later.
+        StoreError: The results cannot be written; finished runs are safe.
+        ClusterError: No Ray cluster can be joined or started.
+        ClusterLost: Ray was lost during the sweep; the same command continues it.
+        Interrupted: A signal stopped the sweep; the same command continues it.
     """
-    with Interruptible() as signals, _asked_to_stop(signals):
-        cells = plan.expand(sweep)
+    with Interruptible() as signals, _signals_first(signals):
+        cells = grid.expand(sweep)
         info = provenance.sweep_info(sweep, folder)
 
-        @cache  # connected to only once the folder is held: a driver that is refused starts no cluster
+        @cache  # connects after the folder is locked: a driver without the lock starts no cluster
         def cluster() -> schedule.Cluster:
-            found = schedule.connect(sweep)
-            signals.take()
-            return found
+            connected = schedule.connect(sweep)
+            signals.install()
+            return connected
 
-        url = durable.place(sweep.out, on_head=lambda: bool(cluster()) and schedule.driver_is_on_head())
-        out = store.Folder(url, hurried=lambda: signals.asked is not None)
+        url = location.resolve(sweep.out, on_head=lambda: bool(cluster()) and schedule.driver_is_on_head())
+        out = store.Folder(url, stopping=lambda: signals.received is not None)
         with store.only_driver(out) as hold:
-            console.print(cluster().summary, markup=False, highlight=False, soft_wrap=True)
-            console.print(f"results: {out.out}", markup=False, highlight=False, soft_wrap=True)
+            for line in (cluster().summary, f"results: {out.out}"):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             journal = store.Journal(out, provenance.fingerprint(), cluster().device, hold)
             if sweep.placement.one_row_per_card:
-                cells = plan.per_card(cells, sorted(card for card in cluster().cards if card))
+                cells = grid.per_card(cells, sorted(card for card in cluster().cards if card))
             logs = store.Logs(out)
             if fresh:
                 with signals.held():
                     journal.clear()
                     logs.clear()
-            runs = plan.runs(cells, sweep)
+            runs = grid.runs(cells, sweep)
             done = _done(runs, journal, console, retry_failed=retry_failed)
-            pending = plan.pending(runs, done)
             outcomes = schedule.run(
-                pending,
+                grid.pending(runs, done),
                 sweep,
                 cluster(),
-                passed={plan.cell_id(key) for key, status in done.items() if status == "ok"},
+                passed={grid.cell_id(key) for key, status in done.items() if status == "ok"},
                 texts=_texts(sweep),
-                stop=lambda: signals.asked is not None or journal.refused or hold.lost,
-                **equipment,
+                stop=lambda: signals.received is not None or journal.refused or hold.lost,
             )
-            with Progress(len(runs), len(runs) - len(pending), console) as progress, signals.held():
-                _take_in(outcomes, logs, journal, progress)
+            with Progress(len(runs), len(done), console) as progress, signals.held():
+                _store_outcomes(outcomes, logs, journal, progress)
                 hold.check()
-            finished = Finished(out=out.out, url=url)
-            store.write_tables(out, _rows(cells, sweep, info, journal, finished))
-            _say_what_is_left_out(journal, runs, console)
-    return finished
+            summary = write_tables(out, _rows(cells, sweep, info, journal))
+            _report_omitted_runs(journal, runs, console)
+    return Finished(out.out, url, summary)
 
 
 @contextlib.contextmanager
-def _asked_to_stop(signals: Interruptible) -> Iterator[None]:
-    """What is refused while somebody waits for the end is told, but the end is the one that was asked for."""
+def _signals_first(signals: Interruptible) -> Iterator[None]:
+    """After a signal, raise `Interrupted` instead of a `StoreError`, with the error as its cause."""
     try:
         yield
     except store.StoreError as error:
-        if signals.asked is None:
+        if signals.received is None:
             raise
-        raise Interrupted(signals.asked) from error
+        raise Interrupted(signals.received) from error
 
 
-def _say_what_is_left_out(journal: store.Journal, runs: Sequence[Run], console: Console) -> None:
-    """The journal may hold more than this sweep asks for: its tables are of this sweep alone."""
-    left_out = journal.others({run.key for run in runs})
-    if left_out:
-        cells = len(set(map(plan.cell_id, left_out)))
+def _report_omitted_runs(journal: store.Journal, runs: Sequence[Run], console: Console) -> None:
+    """Print how many finished runs of the journal the tables omit because the sweep does not contain them."""
+    omitted = journal.others({run.key for run in runs})
+    if omitted:
+        cells = len(set(map(grid.cell_id, omitted)))
         console.print(
-            f"left out of the tables: {len(left_out)} finished run{'' if len(left_out) == 1 else 's'} of {cells} "
-            f"cell{'' if cells == 1 else 's'} that this sweep does not ask for; a sweep file that asks for them shows "
-            "them again, without measuring",
+            f"not in the tables: {len(omitted)} finished run{'' if len(omitted) == 1 else 's'} of {cells} "
+            f"cell{'' if cells == 1 else 's'} that this sweep does not contain; a sweep that contains them shows them "
+            "again without measuring",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
 
 
-def _take_in(outcomes: Generator[Outcome], logs: store.Logs, journal: store.Journal, progress: Progress) -> None:
-    """Keep every run that has ended, also those that end while one cannot be written; then say so."""
+def _store_outcomes(outcomes: Generator[Outcome], logs: store.Logs, journal: store.Journal, progress: Progress) -> None:
+    """Write every outcome to the journal, even after a failed write; raise its error at the end."""
     with contextlib.closing(outcomes):
         for ended in outcomes:
-            outcome = logs.named(ended)
+            outcome = logs.with_log_path(ended)
             journal.append(outcome)
-            if not journal.refused:  # no result waits for a log
-                logs.keep(outcome)
-            progress.saw(outcome)
+            if not journal.refused:  # journal first: a result must not wait for a log
+                logs.write(outcome)
+            progress.add(outcome)
     journal.check()
 
 
 def _done(runs: Sequence[Run], journal: store.Journal, console: Console, *, retry_failed: bool) -> Mapping[str, str]:
-    """The runs that are finished, by key, with what they came to; what cannot be read in the journal is named."""
+    """The finished runs, key -> status. Prints which journal files could not be read."""
     done = journal.finished(retry_failed=retry_failed, among={run.key for run in runs})
-    for path in journal.set_corrupt_aside():
-        console.print(f"measured anew, for its file could not be read: {path}", markup=False, soft_wrap=True)
+    for path in journal.move_corrupt():
+        console.print(
+            f"unreadable journal file moved to {path}; its run is measured again", markup=False, soft_wrap=True
+        )
     return done
 
 
 def _rows(
-    cells: Sequence[Cell], sweep: SweepConfig, info: SweepInfo, journal: store.Journal, finished: Finished
+    cells: Sequence[Cell], sweep: SweepConfig, info: SweepInfo, journal: store.Journal
 ) -> Iterator[tuple[AggregatedResult, Sequence[RawRow]]]:
-    """Each cell's rows in the sweep's order, one cell in memory at a time."""
+    """The rows of each cell in the order of the sweep, with one cell in memory at a time."""
     references = _references(cells, sweep, journal)
-    every = journal.outcomes(Run(cell=cell, repeat=repeat) for cell in cells for repeat in range(sweep.repeats))
+    all_outcomes = journal.outcomes(Run(cell=cell, repeat=repeat) for cell in cells for repeat in range(sweep.repeats))
     for cell in cells:
-        outcomes = list(islice(every, sweep.repeats))
+        outcomes = list(islice(all_outcomes, sweep.repeats))
         result = aggregate.aggregate(
             cell,
             outcomes,
@@ -173,11 +155,6 @@ def _rows(
             reference_perplexity=references.get(cell.model_key),
             emissions=sweep.emissions,
         )
-        finished.cells += 1
-        finished.ok += result.status == "ok"
-        finished.unsupported += result.status == "skipped" and result.error_type != schedule.NO_ROOM
-        if len(finished.shown) < SHOWN:
-            finished.shown.append(result)
         yield result, aggregate.raw_rows(cell, outcomes, info)
 
 
@@ -185,8 +162,8 @@ def _references(cells: Sequence[Cell], sweep: SweepConfig, journal: store.Journa
     reference = sweep.degradation_against
     if reference is None:
         return {}
-    plain = [Run(cell=cell, repeat=0) for cell in cells if cell.precision == reference]
-    return aggregate.reference_perplexities(journal.outcomes(plain))
+    reference_runs = [Run(cell=cell, repeat=0) for cell in cells if cell.precision == reference]
+    return aggregate.reference_perplexities(journal.outcomes(reference_runs))
 
 
 def _texts(sweep: SweepConfig) -> dict[str, Sequence[str]]:

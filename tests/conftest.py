@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from buckets import Bucket
 from hypothesis import HealthCheck, settings
+
+from tests.support.buckets import Bucket
 
 TESTS = Path(__file__).parent
 
-# Ray's processes inherit these: they import the stand-ins from this folder, and the packages from the one above, which
-# must come first: this one has folders of the same names.
+# Ray's processes inherit these: they import the packages, `tests` among them, from the folder above.
 # What Ray knows of "the cluster of this machine" lies in its folder for temporary files: ours is our own.
 os.environ |= {
     "RAY_TMPDIR": tempfile.mkdtemp(prefix="jg", dir="/tmp"),  # short, for it is part of sockets' names
     "RAY_ADDRESS": "local",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH")])),
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS.parent), os.environ.get("PYTHONPATH")])),
 }
 
 

@@ -1,4 +1,4 @@
-"""The files that make clusters: as Ray's launcher and KubeRay read them, and fit for the sweep that each names."""
+"""The files that create clusters: valid for Ray's launcher and KubeRay, and fit for the sweep that each names."""
 
 import os
 import re
@@ -29,9 +29,9 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import ClusterResourceConstraint
 
-from orchestrator import config, plan
-from orchestrator.backlog import Kind, kind_of
+from orchestrator import config, grid
 from orchestrator.schedule import cluster as clusters
+from orchestrator.schedule.backlog import WorkerShape, shape_of
 
 ROOT = Path(__file__).parents[1]
 RAY = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("ray=="))[5:]
@@ -44,7 +44,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def launcher(text: str) -> dict[str, Any]:
-    """What `ray up` makes of a cluster file."""
+    """A cluster file as `ray up` reads it."""
     prepared = prepare_config(yaml.safe_load(text))
     validate_config(prepared)
     return dict(fillout_defaults(prepared))
@@ -56,7 +56,7 @@ def job(name: str) -> dict[str, Any]:
 
 
 def autoscaling(name: str) -> dict[str, Any]:
-    """What Ray's autoscaler has to work with on a cluster that a file makes."""
+    """The config of Ray's autoscaler on the cluster that a file creates."""
     if name == "cluster.yaml":
         return launcher((ROOT / name).read_text())
     named = {"metadata": {"name": "any", "namespace": "any"}, "spec": job(name)["rayClusterSpec"]}
@@ -64,14 +64,14 @@ def autoscaling(name: str) -> dict[str, Any]:
 
 
 def sweep_of(name: str) -> config.SweepConfig:
-    """The sweep that a file names in its opening."""
-    found = set(re.findall(r"examples/[\w-]+\.yaml", (ROOT / name).read_text()))
-    assert len(found) == 1, f"{name} names {found}"
-    return config.load(ROOT / found.pop())
+    """The sweep that a file names in its opening comment."""
+    sweeps = set(re.findall(r"examples/[\w-]+\.yaml", (ROOT / name).read_text()))
+    assert len(sweeps) == 1, f"{name} names {sweeps}"
+    return config.load(ROOT / sweeps.pop())
 
 
-def kinds(sweep: config.SweepConfig) -> Counter[Kind]:
-    return Counter(kind_of(run) for run in plan.runs(plan.expand(sweep), sweep))
+def shapes(sweep: config.SweepConfig) -> Counter[WorkerShape]:
+    return Counter(shape_of(run) for run in grid.runs(grid.expand(sweep), sweep))
 
 
 def cluster_for(sweep: config.SweepConfig) -> clusters.Cluster:
@@ -84,8 +84,10 @@ def cluster_for(sweep: config.SweepConfig) -> clusters.Cluster:
     )
 
 
-def asked(sweep: config.SweepConfig, wanted: Mapping[Kind, int], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The bundles that the sweep asks Ray's autoscaler for."""
+def requested(
+    sweep: config.SweepConfig, wanted: Mapping[WorkerShape, int], monkeypatch: pytest.MonkeyPatch
+) -> list[Any]:
+    """The bundles that the sweep requests from Ray's autoscaler."""
     requests: list[list[Any]] = []
     monkeypatch.setattr(clusters, "request_resources", lambda *, bundles: requests.append(bundles))
     cluster_for(sweep).ask_for(wanted)
@@ -93,7 +95,7 @@ def asked(sweep: config.SweepConfig, wanted: Mapping[Kind, int], monkeypatch: py
 
 
 def launched_by_v1(scaling: dict[str, Any], bundles: list[Any]) -> dict[str, int]:
-    """The nodes that the first autoscaler starts beside the head; it must be able to hold every bundle."""
+    """The nodes that the first autoscaler starts beside the head; they must be able to hold every bundle."""
     head = scaling["head_node_type"]
     tags = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD, TAG_RAY_USER_NODE_TYPE: head}
     provider = SimpleNamespace(node_tags=lambda _: tags, internal_ip=lambda _: "head")
@@ -129,60 +131,60 @@ SCHEDULERS = (launched_by_v1, launched_by_v2)
 
 @pytest.mark.parametrize("launched", SCHEDULERS)
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_rays_scheduler_starts_gpu_nodes_for_each_kind_of_cell_of_the_sweep(name, launched, monkeypatch) -> None:
+def test_rays_scheduler_starts_gpu_nodes_for_each_shape_of_cell_of_the_sweep(name, launched, monkeypatch) -> None:
     sweep, scaling = sweep_of(name), autoscaling(name)
     (gpu_nodes,) = scaling["available_node_types"].keys() - {scaling["head_node_type"]}
-    for kind in kinds(sweep):
-        assert launched(scaling, asked(sweep, {kind: 1}, monkeypatch)) == {gpu_nodes: 1}, kind
+    for shape in shapes(sweep):
+        assert launched(scaling, requested(sweep, {shape: 1}, monkeypatch)) == {gpu_nodes: 1}, shape
 
 
 @pytest.mark.parametrize("launched", SCHEDULERS)
 def test_a_node_group_that_does_not_name_its_card_gets_no_node(launched, monkeypatch) -> None:
     scaling = autoscaling(KUBERAY[0])
     del scaling["available_node_types"]["h100"]["resources"]["accelerator_type:H100"]
-    bundles = asked(sweep_of(KUBERAY[0]), kinds(sweep_of(KUBERAY[0])), monkeypatch)
+    bundles = requested(sweep_of(KUBERAY[0]), shapes(sweep_of(KUBERAY[0])), monkeypatch)
     with pytest.raises(AssertionError):
         assert launched(scaling, bundles)
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_the_nodes_that_come_hold_every_cell_of_the_sweep_with_no_card_idle(name) -> None:
+def test_new_nodes_hold_every_cell_of_the_sweep_with_no_card_idle(name) -> None:
     sweep, scaling = sweep_of(name), autoscaling(name)
     (gpu_type,) = scaling["available_node_types"].keys() - {scaling["head_node_type"]}
     resources = scaling["available_node_types"][gpu_type]["resources"]
     (card,) = (key.partition(":")[2] for key in resources if key.startswith("accelerator_type:"))
     cpus, gpus = float(resources["CPU"]), float(resources["GPU"])
-    room = clusters._units(sweep.device, 1.0, cpus=cpus, gpus=gpus)
+    capacity = clusters._units(sweep.device, 1.0, cpus=cpus, gpus=gpus)
     cluster = cluster_for(sweep)
-    cluster.nodes = {"new": clusters.Node(id="new", host="new", card=card, room=room, cpus=cpus, gpus=gpus)}
-    wanted = kinds(sweep)
-    for kind in wanted:
-        assert cluster.why_never(kind) is None
-        assert not cluster.waits_for_nodes, f"{name} never holds {kind}"
-    taken = [node for kind in wanted.elements() if (node := cluster.place(kind)) and cluster.take(node)]
+    cluster.nodes = {"new": clusters.Node(id="new", host="new", card=card, capacity=capacity, cpus=cpus, gpus=gpus)}
+    wanted = shapes(sweep)
+    for shape in wanted:
+        assert cluster.why_never(shape) is None
+        assert not cluster.waits_for_nodes, f"{name} never holds {shape}"
+    taken = [nodes for shape in wanted.elements() if (nodes := cluster.place(shape)) and cluster.take(nodes)]
     assert sum(map(len, taken)) == gpus
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_gpu_nodes_come_from_nothing_and_the_head_measures_nothing(name) -> None:
+def test_gpu_nodes_scale_from_zero_and_the_head_measures_nothing(name) -> None:
     scaling = autoscaling(name)
     types, head = scaling["available_node_types"], scaling["head_node_type"]
     assert types[head]["resources"]["CPU"] == 0
-    assert all(kind["min_workers"] == 0 < kind["max_workers"] for node, kind in types.items() if node != head)
-    assert sweep_of(name).placement.wait_for_nodes_s >= 600, "a node takes minutes to come"
+    assert all(group["min_workers"] == 0 < group["max_workers"] for node, group in types.items() if node != head)
+    assert sweep_of(name).placement.wait_for_nodes_s >= 600, "a node takes minutes to start"
 
 
-def test_a_key_that_ray_does_not_know_would_be_found() -> None:
+def test_a_key_that_ray_does_not_know_is_an_error() -> None:
     text = (ROOT / "cluster.yaml").read_text()
     with pytest.raises(Exception, match="idle_timeout_minuts"):
         launcher(text.replace("idle_timeout_minutes", "idle_timeout_minuts"))
 
 
-def test_ray_is_left_no_image_to_choose_on_aws() -> None:
+def test_the_image_on_aws_is_not_rays_default() -> None:
     cluster = launcher((ROOT / "cluster.yaml").read_text())
-    _check_ami(cluster)  # Ray's own: puts its default where there is no image
-    for kind in cluster["available_node_types"].values():
-        image = kind["node_config"]["ImageId"]
+    _check_ami(cluster)  # Ray's own: inserts its default if there is no image
+    for node_type in cluster["available_node_types"].values():
+        image = node_type["node_config"]["ImageId"]
         assert re.fullmatch(r"resolve:ssm:/aws/service/deeplearning/.*ubuntu-2\d.04/latest/ami-id", image)
 
 
@@ -198,8 +200,8 @@ def test_every_file_names_the_version_of_ray_that_is_tested_and_extras_that_exis
     assert versions
     assert {a or b for a, b in versions} == {RAY}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    asked_for = {extra for found in re.findall(r"joulegrid\[([^\]]*)\]", text) for extra in found.split(",")}
-    assert asked_for <= extras.keys()
+    used = {extra for names in re.findall(r"joulegrid\[([^\]]*)\]", text) for extra in names.split(",")}
+    assert used <= extras.keys()
 
 
 TEXT = {"type": "string"}
@@ -266,7 +268,7 @@ JOB = mapping(
         ),
     ),
 )
-"""Those fields of KubeRay's and Kubernetes' types that the files use; `kubectl` refuses others, and other types."""
+"""The fields of KubeRay's and Kubernetes' types that the files use; `kubectl` refuses others, and other types."""
 
 
 @pytest.mark.parametrize("name", KUBERAY)
@@ -283,10 +285,10 @@ def pods(name: str) -> list[dict[str, Any]]:
     return [group["template"]["spec"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
 
 
-def test_one_file_is_a_job_of_its_own_and_the_other_the_same_job_on_a_schedule() -> None:
+def test_one_file_is_a_single_job_and_the_other_the_same_job_on_a_schedule() -> None:
     once, nightly = map(read, KUBERAY)
     assert (once["apiVersion"], once["kind"]) == ("ray.io/v1", "RayJob")
-    assert once["metadata"] == {"generateName": "joulegrid-"}, "a job's name is how its retries find its date"
+    assert once["metadata"] == {"generateName": "joulegrid-"}, "retries find the date by the job's name"
     assert (nightly["apiVersion"], nightly["kind"]) == ("ray.io/v1", "RayCronJob")
     assert nightly["spec"].keys() == {"schedule", "timeZone", "jobTemplate"}
     assert len(nightly["spec"]["schedule"].split()) == 5
@@ -319,7 +321,7 @@ def test_every_pod_has_the_secrets_and_the_weights_that_outlive_it() -> None:
             assert names == ["HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
 
 
-def test_a_retry_after_midnight_goes_on_in_the_folder_of_the_day_on_which_the_job_began(tmp_path: Path) -> None:
+def test_a_retry_after_midnight_uses_the_folder_of_the_day_on_which_the_job_began(tmp_path: Path) -> None:
     program = "import pathlib, sys; from orchestrator import config; print(config.load(pathlib.Path(sys.argv[3])).out)"
     stand_ins = {"python": f'exec "{sys.executable}" -c "{program}" "$@"', "date": 'echo "$TODAY"'}
     for name, text in stand_ins.items():
@@ -342,13 +344,13 @@ def test_a_retry_after_midnight_goes_on_in_the_folder_of_the_day_on_which_the_jo
 
 
 def in_image() -> list[Path]:
-    """The files that docker sends to be built: `.dockerignore` leaves out all but what it names."""
+    """The files that docker sends to the build: `.dockerignore` excludes all but those that it names."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert rules[0] == "*"
     named = [ROOT / rule[1:] for rule in rules if rule.startswith("!")]
     assert rules[-1] == "**/__pycache__"
-    found = [path for place in named for path in (place, *place.rglob("*")) if path.is_file()]
-    return [path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts]
+    files = [path for place in named for path in (place, *place.rglob("*")) if path.is_file()]
+    return [path.relative_to(ROOT) for path in files if "__pycache__" not in path.parts]
 
 
 def test_the_image_is_built_from_the_program_and_little_else() -> None:
@@ -357,7 +359,7 @@ def test_the_image_is_built_from_the_program_and_little_else() -> None:
 
 
 @pytest.mark.slow
-def test_what_the_image_is_built_from_can_be_installed(tmp_path: Path) -> None:
+def test_the_files_of_the_image_can_be_installed(tmp_path: Path) -> None:
     for path in in_image():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes((ROOT / path).read_bytes())
@@ -378,5 +380,5 @@ def test_a_job_sends_the_program_and_little_else(tmp_path: Path) -> None:
     assert sent.stat().st_size < 4_000_000
 
 
-def test_the_nightly_sweep_keeps_each_night_in_a_bucket() -> None:
+def test_the_nightly_sweep_keeps_each_run_in_a_bucket() -> None:
     assert re.fullmatch(r"s3://[\w-]+/nightly/\d{4}-\d\d-\d\d", sweep_of(KUBERAY[1]).out)

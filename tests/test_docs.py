@@ -25,8 +25,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import columns
-from orchestrator.results import AggregatedResult
+from orchestrator.results import columns
+from orchestrator.results.rows import AggregatedResult
+from tests.support import snapshot_rows
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", PROJECT / "ARCHITECTURE.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -118,12 +119,10 @@ def with_environment(folder: Path) -> dict[str, str]:
 
 def nights(folder: Path) -> None:
     """Results of a few nights, simulated."""
-    sys.path.append(str(PROJECT / "tests" / "orchestrator" / "compare"))
-    import night_rows
-
     rng = np.random.default_rng(6)
     for day, name in enumerate(NIGHTS, start=1):
-        rows = [night_rows.row(i, night_rows.noisy(rng), started_unix_s=day * night_rows.DAY_S) for i in range(8)]
+        start_s = day * snapshot_rows.DAY_S
+        rows = [snapshot_rows.row(i, snapshot_rows.noisy(rng), started_unix_s=start_s) for i in range(8)]
         (folder / name).mkdir(parents=True)
         pq.write_table(columns.table(AggregatedResult, rows), folder / name / "results.parquet")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from orchestrator import plan_command
+from orchestrator.commands import plan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SWEEPS = sorted(EXAMPLES.glob("*.yaml"))
@@ -31,7 +31,7 @@ def test_a_plan_names_every_cell(sweep, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # The bucket of an example that writes to one is nobody's: that it cannot be reached is a line, not an end.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    assert plan_command.main([str(sweep)]) == 0
+    assert plan.main([str(sweep)]) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{sweep.stem}: ")
     assert said.count("to do") > 1

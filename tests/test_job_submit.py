@@ -1,4 +1,4 @@
-"""`ray start --head`, then `ray job submit`: the results outlive the working folder that Ray deletes."""
+"""`ray start --head`, then `ray job submit`: the results outlive the working directory, which Ray deletes."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def head(tmp_path):
-    """A head node of its own, with a home folder of its own; its dashboard's address and its home."""
+    """A head node with its own home folder: the dashboard's address, the home, and the environment."""
     home = tmp_path / "home"
     home.mkdir()
     dashboard, tools = free_port(), Path(sys.executable).parent
@@ -35,11 +35,11 @@ def head(tmp_path):
         "RAY_AUTH_MODE": "disabled",
     }  # fmt: skip
     environment.pop("RAY_ADDRESS", None)
-    # A Ray session's sockets do not bear long paths.
+    # A short path: it is part of the sockets' names, whose length is limited.
     session = Path("/tmp") / f"jg{os.getpid()}"
     ray = subprocess.Popen(
         [tools / "ray", "start", "--head", "--block", f"--port={free_port()}", f"--dashboard-port={dashboard}",
-         # By default every node's agent wants the same port, and the session's own cluster has it.
+         # By default every agent uses the same port, which the test session's own cluster has taken.
          f"--dashboard-agent-listen-port={free_port()}",
          f"--temp-dir={session}", "--num-cpus=2", "--object-store-memory=100000000", "--disable-usage-stats"],
         env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -66,7 +66,7 @@ def wait_for(address: str) -> None:
 
 
 def submit(address: str, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    """Submit a job and wait for it; a head whose agent is not up yet is asked again, as it says."""
+    """Submit a job and wait for it; try again while the head's agent is not up, as Ray's message says."""
     command = [Path(sys.executable).parent / "ray", "job", "submit", f"--address={address}", "--working-dir=.", "--"]
     for _ in range(30):
         job = subprocess.run(
@@ -80,7 +80,7 @@ def submit(address: str, environment: dict[str, str], *words: str) -> subprocess
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_jobs_results_stand_in_a_durable_place_that_its_log_names(head):
+def test_a_jobs_results_are_in_a_durable_folder_that_its_log_names(head):
     address, home, environment = head
     job = submit(address, environment, "python", "-m", "orchestrator", "examples/quickstart.yaml")
     output = job.stdout + job.stderr

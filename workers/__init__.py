@@ -1,1 +1,1 @@
-"""What runs beside the GPU: load a model, measure it, report it. Never imports `orchestrator`."""
+"""The code that runs on the GPU's node: load a model, measure it, report it. Never imports `orchestrator`."""

@@ -1,55 +1,56 @@
-"""One run, measured: load, warm up, window, figures. The process that does this is never instrumented for FLOPs."""
+"""Measure one run: load, warm up, window, figures. The process that measures is never instrumented for FLOPs."""
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
-from workers import environment, memory, process_state, prompts, ranks
-from workers.compute import compute_metrics
+from workers import prompts
 from workers.energy import EnergyMeter, idle
-from workers.errors import PromptError, UnsupportedError, one_line
-from workers.latency import inference_metrics
-from workers.model import (
+from workers.engines.transformers import (
     Generator,
     LoadedModel,
     attention_used,
     encoder,
     load,
+    memory,
     precision_metadata,
-    quantiser,
     random_ids,
 )
-from workers.quality import perplexity
+from workers.engines.transformers.quality import perplexity
+from workers.gang import agreement
+from workers.latency import inference_metrics
+from workers.machine import environment, process_state
 from workers.records import (
+    PRECISION_SPECS,
     Cell,
-    InferenceCost,
+    ComputeMetrics,
     InferenceMetrics,
     QualityMetrics,
     RandomPrompts,
     RawProcessResult,
     Run,
+    Texts,
 )
+from workers.records.errors import PromptError, UnsupportedError, one_line
 from workers.warmup import warm_up
 from workers.window import MeasuredWindow, measure_window
 
 _MAY_STAY_BYTES = 1_000_000
-"""Small change that libraries keep on a GPU after their first call: rotary tables, quantisers' scratch."""
+"""GPU memory that libraries may keep after their first call: rotary tables, workspaces of quantisers."""
 _HOST_MAY_STAY_BYTES = 300_000_000
-"""What a process may grow by on the host beside its model: imported libraries (quantisers: 75 MB), a tokenizer."""
-
-Texts = Mapping[str, Sequence[str]]
-"""Texts of the sweep's files, by their SHA-256."""
+"""Host memory that a process may keep besides its model: imported libraries (quantisers: 75 MB), a tokenizer."""
 
 
 class Measurer:
     """Measures runs one after the other in one process, and keeps the model between runs that can share it.
 
     Args:
-        cpu_threads: Threads that torch computes with on a CPU; null: one per physical core that the process may run on.
-            It is set in so many words, since Ray starts its workers with OMP_NUM_THREADS=1.
+        cpu_threads: Threads that torch computes with on a CPU; None: one per physical core that the process may run on.
+            It is always set explicitly, because Ray starts its workers with OMP_NUM_THREADS=1.
     """
 
     def __init__(self, *, cpu_threads: int | None = None) -> None:
@@ -67,8 +68,6 @@ class Measurer:
         self,
         run: Run,
         *,
-        cost: InferenceCost | None,
-        cost_reason: str | None = None,
         texts: Texts,
         rank: int = 0,
         barrier: Callable[[], None] | None = None,
@@ -78,43 +77,32 @@ class Measurer:
 
         Args:
             run: What to measure.
-            cost: What one generation of this rank costs on paper, counted in another process; null with `cost_reason`.
-            cost_reason: Why there is no `cost`.
             texts: The texts of the prompt and quality files that the cell names.
             rank: 0-based process of the run; it takes its own rows of the batch.
-            barrier: Returns once every rank of the run stands at it, so that the windows begin together.
-            prior_runs: Runs that this process had done before.
+            barrier: Returns once every rank of the run has called it, so that the windows begin together.
+            prior_runs: Number of runs that this process had done before.
 
         Raises:
-            MeasureError: one of `workers.errors`, saying what does not fit.
-            Exception: whatever torch and transformers raise; `is_out_of_memory` tells which of them mean just that.
+            Exception: a `MeasureError`, or what torch and transformers raise; `workers.failures` tells what it means.
         """
         if self._state is None:
             self._state, self._resident_bytes = process_state.observe(), memory.resident_bytes()
         cell = run.cell
         loaded, reused = self._model_for(cell)
         memory.trim()
-        agree = ranks.agreement(cell)
+        agree = agreement.agreement(cell)
         gpus = memory.gpus_of(loaded.model)
-        synchronize = partial(_synchronize, gpus)
         meter = self._meter(gpus)
-        # The model is loaded and nothing runs yet. Another model holds other memory at rest: asked anew.
+        # The model is loaded and nothing runs yet. A new model may change the idle power, so it is measured again.
         meter.measure_idle(max_age_s=idle.MAX_AGE_S if reused else 0.0)
         batch = _prompts(cell, loaded, texts, rank)
         generator = Generator(loaded, batch, output_tokens=cell.output_tokens, options=cell.generate)
-        torch.manual_seed(run.repeat)  # for cells that sample; greedy ones draw nothing
+        torch.manual_seed(run.repeat)  # only matters for cells that sample
         warmup = warm_up(lambda: generator.once().e2e_s, cell.warmup, agree=agree)
+        peak, synchronize = memory.PeakMemory(gpus), partial(_synchronize, gpus)
         window = measure_window(
-            generator.once,
-            cell.window,
-            meter=meter,
-            peak=memory.PeakMemory(gpus),
-            synchronize=synchronize,
-            barrier=barrier,
-            agree=agree,
+            generator.once, cell.window, meter=meter, peak=peak, synchronize=synchronize, barrier=barrier, agree=agree
         )
-        inference = _inference(cell, batch, generator, window)
-        precision = precision_metadata(loaded.model)
         return RawProcessResult(
             cell_id=cell.cell_id,
             repeat=run.repeat,
@@ -129,43 +117,34 @@ class Measurer:
             measured_batch_size=len(batch.input_ids),
             attention_used=attention_used(loaded),
             warmup=warmup,
-            inference_metrics=inference,
+            inference_metrics=_inference(cell, batch, generator, window),
             energy_metrics=window.energy,
-            compute_metrics=compute_metrics(
-                cost,
-                cost_reason,
-                inference,
-                compute=precision.compute,
-                cards=environment.gpu_names(gpus),
-                split=cell.tensor_parallel,
-                peak=window.peak,
-                model_memory_mb=memory.model_bytes(loaded.model) / memory.MB,
-            ),
-            precision_metadata=precision,
+            compute_metrics=_memory_metrics(window.peak, loaded.model),
+            precision_metadata=precision_metadata(loaded.model),
             quality=self._quality(cell, loaded, texts),
-            environment=environment.describe(gpus, quantiser=quantiser(cell.precision)),
+            environment=environment.describe(gpus, quantiser=PRECISION_SPECS[cell.precision].quantiser),
         )
 
     def release(self) -> None:
-        """Drop the model. `changes()` then tells whether its memory is free again."""
+        """Drop the model. `changes()` then reports memory that was not freed."""
         if self.loaded is not None:
             self.loaded = None
-            gc.collect()  # models hold themselves in cycles, and the next one needs the room
+            gc.collect()  # models contain reference cycles, and the next model needs the memory
         self._load_key = None
         self._qualities = {}
         self._bytes_held = self._bytes_before
 
     def changes(self) -> tuple[str, ...]:
-        """What is not as it was before this process's first run, in words; empty: the process is fit for another run.
+        """Descriptions of what changed in the process since its first run; empty: it can measure another run.
 
-        Its memory may hold the loaded model: on GPUs what was allocated with it, on the host its size.
+        The memory of the loaded model does not count: on GPUs what was allocated with it, on the host its size.
         """
         if self._state is None:
             return ()
         return (*process_state.changes(self._state, process_state.observe()), *self._memory_kept())
 
     def _memory_kept(self) -> Iterator[str]:
-        if torch.cuda.is_initialized():  # the host's memory is no figure then, and CUDA's own share of it grows
+        if torch.cuda.is_initialized():  # host memory is then no figure, and CUDA's own share of it grows
             more = memory.allocated_bytes() - self._bytes_held
             if more > _MAY_STAY_BYTES:
                 yield f"GPU memory: {more / memory.MB:,.0f} MB more"
@@ -178,7 +157,7 @@ class Measurer:
             yield f"host memory: {more / memory.MB:,.0f} MB more"
 
     def _host_growth(self) -> int:
-        """Resident bytes beyond those before the first run and the loaded model's; 0 where the system does not tell."""
+        """Resident bytes beyond those before the first run and those of the loaded model; 0 if unknown."""
         now = memory.resident_bytes()
         if now is None or self._resident_bytes is None:
             return 0
@@ -186,7 +165,7 @@ class Measurer:
         return now - self._resident_bytes - model
 
     def _model_for(self, cell: Cell) -> tuple[LoadedModel, bool]:
-        """The cell's model, and whether it was there already."""
+        """The cell's model, and whether it was already loaded."""
         if self.loaded is not None and self._load_key == cell.load_key:
             return self.loaded, True
         self.release()
@@ -197,23 +176,23 @@ class Measurer:
         return self.loaded, False
 
     def _meter(self, gpus: tuple[int, ...]) -> EnergyMeter:
-        """The meter of these GPUs. It is kept, as it learns the counters' periods and the power at rest."""
+        """The meter of these GPUs. It is kept, as it learns the counters' periods and the idle power."""
         if gpus not in self._meters:
             uuids = [environment.gpu_uuid(index) for index in gpus]
             self._meters[gpus] = EnergyMeter(uuids, synchronize=partial(_synchronize, gpus))
-        self._meters[gpus].own_pids.update(ranks.pids())
+        self._meters[gpus].own_pids.update(agreement.pids())
         return self._meters[gpus]
 
     def _quality(self, cell: Cell, loaded: LoadedModel, texts: Texts) -> QualityMetrics:
-        """Perplexity depends on nothing but model and text, so cells and repeats that share both share it."""
+        """The perplexity. It depends only on model and text, so cells and repeats with the same two share it."""
         if cell.quality is None:
-            return QualityMetrics(perplexity_reason="not asked for")
+            return QualityMetrics(perplexity_reason="not requested")
         key = cell.quality.model_dump_json()
         if key not in self._qualities:
             try:
                 text = "\n\n".join(_texts(texts, cell.quality.sha256, cell.quality.file))
                 self._qualities[key] = perplexity(loaded.model, encoder(loaded)(text), cell.quality)
-            except Exception as error:  # the window is measured already: it is not lost for a missing perplexity
+            except Exception as error:  # the window is already measured, and counts without a perplexity
                 return QualityMetrics(perplexity_reason=one_line(error))
         return self._qualities[key]
 
@@ -231,15 +210,28 @@ def _inference(cell: Cell, batch: prompts.Prompts, generator: Generator, window:
     )
 
 
+def _memory_metrics(peak: memory.Peak, model: Any) -> ComputeMetrics:
+    """Memory of the window; the driver adds the FLOPs (`orchestrator.costs.utilisation`)."""
+    peak_mb, method, reason = peak
+    return ComputeMetrics(
+        peak_memory_mb=peak_mb,
+        peak_memory_reason=reason,
+        memory_method=method,
+        model_memory_mb=memory.model_bytes(model) / memory.MB,
+    )
+
+
 def _synchronize(gpus: Sequence[int]) -> None:
     for index in gpus:
         torch.cuda.synchronize(index)
 
 
 def _prompts(cell: Cell, loaded: LoadedModel, texts: Texts, rank: int) -> prompts.Prompts:
-    """This rank's rows of the batch; the batch is the same however many ranks share it."""
+    """This rank's rows of the batch, which is the same for any number of ranks."""
     if cell.batch_size % cell.processes:
-        raise UnsupportedError(f"batch_size {cell.batch_size} cannot be shared evenly by {cell.processes} processes")
+        raise UnsupportedError(
+            f"batch_size {cell.batch_size} cannot be divided evenly among {cell.processes} processes"
+        )
     share = cell.batch_size // cell.processes
     if isinstance(cell.prompts, RandomPrompts):
         batch = prompts.random_prompts(
@@ -259,5 +251,5 @@ def _prompts(cell: Cell, loaded: LoadedModel, texts: Texts, rank: int) -> prompt
 
 def _texts(texts: Texts, sha256: str, file: str) -> Sequence[str]:
     if sha256 not in texts:
-        raise PromptError(f"the texts of {file!r} (sha256 {sha256[:12]}...) were not handed to this process")
+        raise PromptError(f"the texts of {file!r} (sha256 {sha256[:12]}...) were not sent to this process")
     return texts[sha256]

@@ -1,4 +1,4 @@
-"""The token ids of a cell's prompts: the same in every repeat, on every device, for every split into ranks."""
+"""The token ids of a cell's prompts: the same in every repeat, on every device and for every number of ranks."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from workers.errors import PromptError
+from workers.records.errors import PromptError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """A batch of prompts, padded on the left as decoder-only models need it."""
+    """A batch of prompts, padded on the left for decoder-only models."""
 
     input_ids: Any
     """Token ids, shape (rows, width), int64."""
@@ -20,7 +20,7 @@ class Prompts:
 
     @property
     def tokens(self) -> int:
-        """Real tokens of the batch, padding not counted."""
+        """Number of tokens in the batch, without padding."""
         return int(self.attention_mask.sum())
 
     def rows(self, start: int, stop: int) -> "Prompts":
@@ -35,14 +35,14 @@ class Prompts:
 def random_prompts(*, rows: int, length: int, vocabulary: int, special_ids: Collection[int], seed: int) -> Prompts:
     """`rows` x `length` ids, uniform over `vocabulary` without `special_ids`.
 
-    Special tokens are left out since some models treat them unlike others (padding masks, image placeholders). The
-    generator is the CPU's, so that a GPU gets the same tokens.
+    Special tokens are excluded because some models treat them differently (padding masks, image placeholders). The
+    random generator runs on the CPU, so that every device gets the same tokens.
     """
     ordinary = torch.ones(vocabulary, dtype=torch.bool)
     ordinary[[i for i in special_ids if 0 <= i < vocabulary]] = False
     candidates = ordinary.nonzero().flatten()
     if not len(candidates):
-        raise PromptError(f"all {vocabulary} tokens of the vocabulary are special: no random prompt can be made")
+        raise PromptError(f"all {vocabulary} tokens of the vocabulary are special: no random prompt can be drawn")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(len(candidates), (rows, length), generator=generator)
     return Prompts(input_ids=candidates[drawn], attention_mask=torch.ones(rows, length, dtype=torch.int64))
@@ -51,7 +51,7 @@ def random_prompts(*, rows: int, length: int, vocabulary: int, special_ids: Coll
 def text_prompts(
     texts: Sequence[str], *, encode: Callable[[str], list[int]], rows: int, length: int, pad_id: int
 ) -> Prompts:
-    """One prompt per text, cut to `length` tokens; the texts are taken in turn, from the first again after the last."""
+    """One prompt per text, cut to `length` tokens; after the last text, the first follows again."""
     if not texts:
         raise PromptError("the prompt file has no texts")
     chosen = [encode(texts[row % len(texts)])[:length] for row in range(rows)]

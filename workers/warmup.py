@@ -7,7 +7,7 @@ from workers.records import Warmup, WarmupDone
 
 
 def variation(durations_s: Sequence[float], last: int) -> float | None:
-    """Coefficient of variation (sample deviation over mean) of the `last` durations; null with fewer than two."""
+    """Coefficient of variation (sample deviation over mean) of the `last` durations; None with fewer than two."""
     tail = durations_s[-last:] if last else ()
     if len(tail) < 2:
         return None
@@ -18,10 +18,10 @@ def variation(durations_s: Sequence[float], last: int) -> float | None:
 def warm_up(
     generate: Callable[[], float], rule: Warmup, *, agree: Callable[[bool], bool] = lambda decision: decision
 ) -> WarmupDone:
-    """Call `generate` (which returns its own duration in s) until `rule` is content, and say what was done.
+    """Call `generate` (which returns its own duration in s) until `rule` is met.
 
-    With `rule.cv` null: exactly `rule.floor` calls. Otherwise at least `floor` and at most `cap`, and no more once the
-    variation of the last max(floor, 2) durations is under `cv`. `agree` makes the ranks of a split model decide alike.
+    With `rule.cv` None: exactly `rule.floor` calls. Otherwise at least `floor` and at most `cap` calls, until the
+    variation of the last max(floor, 2) durations is below `cv`. `agree` gives all ranks of a split model one decision.
     """
     width = max(rule.floor, 2)
     durations: list[float] = []

@@ -1,4 +1,4 @@
-"""The measured window: the pure rule that says when it may end, and the loop that follows it."""
+"""The measured window: the pure rule that decides when it may end, and the loop that follows it."""
 
 import math
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from time import time as unix_time
 
 from scipy.special import stdtrit
 
-from workers.clock import TokenTimes
 from workers.energy import EnergyMeter
-from workers.memory import Peak, PeakMemory
+from workers.engines import TokenTimes
+from workers.engines.transformers.memory import Peak, PeakMemory
 from workers.records import EnergyMetrics, Window
 
 
 class MeanTime:
-    """Running mean of the generations' times with its uncertainty (Welford's recurrence: one pass, no cancellation)."""
+    """Running mean of the generations' times with its uncertainty (Welford's algorithm: one pass, no cancellation)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -24,7 +24,7 @@ class MeanTime:
         self._squares = 0.0
 
     def add(self, duration_s: float) -> None:
-        """Take one generation's time in. Unit: s."""
+        """Add one generation's time. Unit: s."""
         self.count += 1
         self.total_s += duration_s
         delta = duration_s - self.mean_s
@@ -33,10 +33,10 @@ class MeanTime:
 
     @property
     def relative_uncertainty(self) -> float | None:
-        """Half width of the 95 % confidence interval of the mean over the mean; null with fewer than two. Unit: 1.
+        """Half width of the 95 % confidence interval of the mean over the mean; None with fewer than two. Unit: 1.
 
-        Student's t with n - 1 degrees of freedom, as few generations are the rule: at n = 3 the normal distribution
-        would state less than half of the uncertainty.
+        Student's t with n - 1 degrees of freedom, because there are usually few generations: at n = 3 the normal
+        distribution would give less than half of the uncertainty.
         """
         if self.count < 2 or self.mean_s <= 0:
             return None
@@ -45,12 +45,12 @@ class MeanTime:
 
 
 def may_end(rule: Window, times: MeanTime, *, energy_uncertainty: float | None = None) -> bool:
-    """Whether the window is long enough: certain enough, or at a cap.
+    """Whether the window may end: its figures are certain enough, or it reached a limit.
 
     Args:
-        rule: The sweep's target and caps.
+        rule: The sweep's target and limits.
         times: The generations so far.
-        energy_uncertainty: 95 % relative uncertainty that the energy would have if the window ended now; null where
+        energy_uncertainty: 95 % relative uncertainty that the energy would have if the window ended now; None if
             energy is not measured. Unit: 1.
     """
     if times.count >= rule.max_generations or times.total_s >= rule.max_s:
@@ -65,15 +65,15 @@ def may_end(rule: Window, times: MeanTime, *, energy_uncertainty: float | None =
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredWindow:
-    """A window as it was."""
+    """The figures of one window."""
 
     generations: list[TokenTimes]
     window_s: float
-    """Time of the window, device synchronised at both ends. Unit: s."""
+    """Length of the window; the device is synchronised at both ends. Unit: s."""
     start_unix_s: float
     end_unix_s: float
     opened_after_barrier_s: float | None
-    """From the barrier until the window opened, by this process's monotonic clock; null without a barrier. Unit: s."""
+    """Time from the barrier to the window's start, by the monotonic clock; None without a barrier. Unit: s."""
     time_uncertainty: float | None
     """95 % relative uncertainty of the mean time of a generation. Unit: 1."""
     peak: Peak
@@ -90,40 +90,40 @@ def measure_window(
     barrier: Callable[[], None] | None = None,
     agree: Callable[[bool], bool] = lambda decision: decision,
 ) -> MeasuredWindow:
-    """Generate until the rule is content. Nothing but generations and the rule's arithmetic happens in between.
+    """Generate until the rule is met. The window contains only generations and the rule's arithmetic.
 
-    `barrier` returns once every rank of the run stands at it; `agree` makes the ranks of one split model end together.
-    The ranks meet twice: once none works any more, so that cards which they share are at rest for the meters; and once
-    all meters are ready, so that the windows open together.
+    `barrier` returns once every rank of the run has called it; `agree` makes the ranks of one split model end together.
+    The ranks meet twice: when none of them works any more, so that shared cards are idle for the meters; and when all
+    meters are ready, so that the windows open together.
     """
     times = MeanTime()
     generations: list[TokenTimes] = []
-    meet = barrier or (lambda: None)
-    met = 0.0
+    wait_for_ranks = barrier or (lambda: None)
+    barrier_at = 0.0
 
-    def meet_again() -> None:
-        nonlocal met
-        meet()
-        met = perf_counter()
+    def wait_again() -> None:
+        nonlocal barrier_at
+        wait_for_ranks()
+        barrier_at = perf_counter()
 
-    meet()
+    wait_for_ranks()
     peak.begin()
-    meter.begin(barrier=meet_again)  # waits for the device, and for a step of the energy counters
+    meter.begin(barrier=wait_again)  # waits for the device, and for a step of the energy counters
     start_unix_s, start = unix_time(), perf_counter()
     while not agree(may_end(rule, times, energy_uncertainty=meter.relative_uncertainty_after(times.total_s))):
         generations.append(generate())
         times.add(generations[-1].e2e_s)
     synchronize()
     window_s = perf_counter() - start
-    held = peak.end()
+    peak_memory = peak.end()
     energy = meter.end()
     return MeasuredWindow(
         generations=generations,
         window_s=window_s,
         start_unix_s=start_unix_s,
         end_unix_s=start_unix_s + window_s,
-        opened_after_barrier_s=start - met if barrier else None,
+        opened_after_barrier_s=start - barrier_at if barrier else None,
         time_uncertainty=times.relative_uncertainty,
-        peak=held,
+        peak=peak_memory,
         energy=energy,
     )

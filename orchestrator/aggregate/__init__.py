@@ -1,21 +1,21 @@
-"""Outcomes -> rows. Aggregation is physics, and each rule says why beside it. Pure.
+"""Outcomes -> rows. Pure functions; each rule is explained where it is applied.
 
 ranks    tokens and FLOPs add up, energy adds up over distinct GPUs, time is the union, memory the maximum per GPU
-repeats  counts, times and joules add up; what has a value of its own in each repeat (rates, mean latencies, J/token,
-         peak memory) is the geometric mean of these, with the interval around it in the `_over_repeats_` columns
+repeats  counts, times and joules add up; figures that each repeat has (rates, mean latencies, J/token, peak memory) are
+         geometric means, with their confidence intervals in the `_over_repeats_` columns
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.aggregate.compute import compute, peak_memory_mb, tokens_per_inference
+from orchestrator.aggregate.emissions import grams_co2e
 from orchestrator.aggregate.energy import energy
-from orchestrator.aggregate.inference import Repeat, inference, of_one_run
+from orchestrator.aggregate.energy_ranks import union
+from orchestrator.aggregate.inference import Repeat, combine_ranks, inference
+from orchestrator.aggregate.spread import spread
+from orchestrator.aggregate.windows import wall_clocks_agree
 from orchestrator.config import Emissions
-from orchestrator.emissions import grams_co2e
-from orchestrator.energy_union import union
-from orchestrator.results import AggregatedResult, CellSettings, RawRow, Spread, Statistics, SweepInfo
-from orchestrator.statistics import spread
-from orchestrator.windows import wall_clocks_agree
+from orchestrator.results.rows import AggregatedResult, CellSettings, RawRow, Spread, Statistics, SweepInfo
 from workers.records import (
     Cell,
     EnergyMetrics,
@@ -39,18 +39,18 @@ def aggregate(
     reference_perplexity: float | None = None,
     emissions: Emissions | None = None,
 ) -> AggregatedResult:
-    """One cell's outcomes as its row of `results.parquet`.
+    """The row of `results.parquet` of one cell.
 
     Args:
-        cell: What was measured.
-        outcomes: What came of its repeats.
+        cell: The cell.
+        outcomes: The outcomes of its repeats.
         sweep: The sweep that the row belongs to.
-        repeats_asked: Repeats that the sweep asks for.
-        reference_perplexity: The same model's at the sweep's reference precision; null where unknown.
-        emissions: The electricity's carbon intensity, where the sweep gives one.
+        repeats_asked: Requested repeats.
+        reference_perplexity: The perplexity of the same model at the sweep's reference precision; null if unknown.
+        emissions: The carbon intensity of the electricity; null if the sweep gives none.
     """
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    failures.sort(key=_untried)  # a repeat that was not tried only repeats what another came to
+    failures.sort(key=_not_attempted)  # a repeat that was not attempted repeats the reason of another one
     good = [outcome.results for outcome in outcomes if not outcome.failure]
     row = AggregatedResult(
         cell=settings(cell),
@@ -60,7 +60,7 @@ def aggregate(
         error_log=failures[0].log if failures else None,
         repeats_asked=repeats_asked,
         repeats_ok=len(good),
-        attempts=sum(len(outcome.earlier_failures) + (not _untried(outcome.failure)) for outcome in outcomes),
+        attempts=sum(len(outcome.earlier_failures) + (not _not_attempted(outcome.failure)) for outcome in outcomes),
         sweep=sweep,
     )
     if not good:
@@ -71,23 +71,23 @@ def aggregate(
 def _figures(
     cell: Cell, good: Sequence[Repeat], reference_perplexity: float | None, emissions: Emissions | None
 ) -> dict[str, object]:
-    # The ranks of a tensor-parallel group share one replica: its tokens and FLOPs are those of its first rank.
+    # The ranks of a tensor-parallel group share one replica, whose tokens and FLOPs are those of its first rank.
     leaders = [repeat[:: cell.tensor_parallel] for repeat in good]
-    every = [rank for repeat in good for rank in repeat]
+    all_ranks = [rank for repeat in good for rank in repeat]
     energies = [union(repeat) for repeat in good]
-    runs = [of_one_run(repeat) for repeat in leaders]
+    runs = [combine_ranks(repeat) for repeat in leaders]
     tokens = inference(leaders, runs)
     joules = energy(energies)
     flops = compute(leaders, every_rank=good, inference=tokens)
     statistics = _statistics(runs, good, energies)
-    precision = _precision(every[0], reference_perplexity)
+    precision = _precision(all_ranks[0], reference_perplexity)
     joules_per_token = statistics.energy_per_output_token_j_over_repeats.mean
-    power_w = _complete(_ratio(one.gpu_energy_j, one.duration_s) for one in energies).mean
+    power_w = _complete(_ratio(each.gpu_energy_j, each.duration_s) for each in energies).mean
     return {
         "repeat_started_unix_s": tuple(repeat[0].window_start_unix_s for repeat in good),
-        "load_s": max(rank.load_s for rank in every),
-        "attention_used": every[0].attention_used,
-        "prior_runs": max(rank.prior_runs for rank in every),
+        "load_s": max(rank.load_s for rank in all_ranks),
+        "attention_used": all_ranks[0].attention_used,
+        "prior_runs": max(rank.prior_runs for rank in all_ranks),
         "compute_metrics": flops,
         "inference_metrics": tokens,
         "energy_metrics": joules,
@@ -106,9 +106,9 @@ def _figures(
             joules_per_token=joules_per_token,
             mean_power_w=power_w,
         ),
-        "quality": every[0].quality,
+        "quality": all_ranks[0].quality,
         "statistics": statistics,
-        "environment": every[0].environment,
+        "environment": all_ranks[0].environment,
         "mixed": _mixed(good),
     }
 
@@ -129,19 +129,21 @@ def _statistics(
 
 
 def _complete(values: Iterable[float | None]) -> Spread:
-    """The spread of a figure that a cell has only if all its repeats have it: one without is a doubt about the rest."""
-    every = tuple(values)
-    return spread(every) if None not in every else Spread(n=len(every) - every.count(None), values=every)
+    """The spread of a figure that needs all repeats: if one lacks it, the others are in doubt too."""
+    figures = tuple(values)
+    if None in figures:
+        return Spread(n=len(figures) - figures.count(None), values=figures)
+    return spread(figures)
 
 
 def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[RawRow]:
-    """A row per rank and repeat, and one per failed try."""
+    """The rows of `raw.parquet`: one per rank and repeat, and one per failed attempt."""
     rows = []
     for outcome in outcomes:
         common = {"cell": settings(cell), "repeat": outcome.run.repeat, "sweep": sweep}
-        last = len(outcome.earlier_failures) + (not _untried(outcome.failure))
+        last = len(outcome.earlier_failures) + (not _not_attempted(outcome.failure))
         rows += [RawRow(status="ok", attempt=last, result=result, **common) for result in outcome.results]
-        tries = (*outcome.earlier_failures, *([outcome.failure] if outcome.failure else []))
+        failures = (*outcome.earlier_failures, *([outcome.failure] if outcome.failure else []))
         rows += [
             RawRow(
                 status=failure.status,
@@ -152,13 +154,13 @@ def raw_rows(cell: Cell, outcomes: Iterable[Outcome], sweep: SweepInfo) -> list[
                 attempt=failure.attempt,
                 **common,
             )
-            for failure in tries
+            for failure in failures
         ]
     return rows
 
 
 def reference_perplexities(outcomes: Iterable[Outcome]) -> Mapping[str, float]:
-    """`model_key` of cells -> perplexity, from the runs at the sweep's reference precision."""
+    """`model_key` of the cells -> perplexity, from the runs at the sweep's reference precision."""
     return {
         outcome.run.cell.model_key: result.quality.perplexity
         for outcome in outcomes
@@ -201,17 +203,17 @@ def _emissions(gpu_energy_j: float | None, intensity: Emissions | None) -> dict[
 
 
 def _mixed(good: Sequence[Repeat]) -> tuple[str, ...]:
-    """What should be the same in all runs of a cell, and is not; of the wall clocks, among the ranks of each run."""
-    every = [rank for repeat in good for rank in repeat]
-    looks: dict[str, Callable[[RawProcessResult], object]] = {
+    """What differs between the runs of a cell but should not; wall clocks are compared within each run."""
+    all_ranks = [rank for repeat in good for rank in repeat]
+    values: dict[str, Callable[[RawProcessResult], object]] = {
         "gpu_names": lambda r: sorted(set(r.environment.gpu_names)),
         "driver_version": lambda r: r.environment.driver_version,
         "torch_version": lambda r: r.environment.torch_version,
         "energy_method": lambda r: r.energy_metrics.energy_method,
         "flops_method": lambda r: r.compute_metrics.flops and r.compute_metrics.flops.method,
     }
-    found = tuple(name for name, look in looks.items() if len({str(look(result)) for result in every}) > 1)
-    return found if all(map(wall_clocks_agree, good)) else (*found, "wall_clocks")
+    mixed = tuple(name for name, value in values.items() if len({str(value(rank)) for rank in all_ranks}) > 1)
+    return mixed if all(map(wall_clocks_agree, good)) else (*mixed, "wall_clocks")
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
@@ -222,5 +224,5 @@ def _scaled(figure: float | None, share: float | None) -> float | None:
     return None if figure is None or share is None else figure * share
 
 
-def _untried(failure: ProcessFailure | None) -> bool:
+def _not_attempted(failure: ProcessFailure | None) -> bool:
     return failure is not None and failure.attempt == 0

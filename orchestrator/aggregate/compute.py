@@ -1,16 +1,16 @@
-"""FLOPs and memory of several processes and repeats as one.
+"""Combines FLOPs and memory over ranks and repeats.
 
-FLOPs add up over data-parallel ranks; repeats compute the same again, so the FLOPs of any repeat are the cell's, and a
-repeat without them changes nothing. Confidence is the lowest of the parts, and the method is that part's. Memory is a
-maximum per GPU, what a card must have, and the mean of these over the repeats. A sum or maximum that lacks a rank is
-null, with that rank's reason.
+FLOPs add up over data-parallel ranks. Repeats compute the same, so the FLOPs of any repeat are those of the cell, and a
+repeat without FLOPs changes nothing. The confidence is the lowest of the parts, with the method of that part. Memory is
+the maximum over GPUs (what a GPU must have), averaged over the repeats. A sum or maximum that lacks a rank is null,
+with that rank's reason.
 """
 
 from collections.abc import Sequence
 from typing import get_args
 
 from orchestrator.aggregate.inference import Repeat
-from orchestrator.statistics import mean
+from orchestrator.aggregate.spread import mean
 from workers.records import (
     ComputeMetrics,
     Confidence,
@@ -23,26 +23,24 @@ _ORDER: tuple[str, ...] = get_args(Confidence)
 
 
 def compute(repeats: Sequence[Repeat], *, every_rank: Sequence[Repeat], inference: InferenceMetrics) -> ComputeMetrics:
-    """All repeats of a cell as one.
+    """Combine the repeats of a cell.
 
     Args:
-        repeats: The ranks of each repeat that have FLOPs of their own.
-        every_rank: All processes of each repeat, for their memory.
-        inference: What the same ranks generated, as one.
+        repeats: The ranks of each repeat that have their own FLOPs.
+        every_rank: All ranks of each repeat, for their memory.
+        inference: The combined tokens and times of `repeats`.
     """
     parts = [[rank.compute_metrics for rank in repeat] for repeat in repeats]
-    sums = [(one, part) for part in parts if (one := _sum_over_ranks(part)) is not None]
-    verdict, counted = min(sums, key=lambda one: _ORDER.index(one[0].confidence), default=(None, parts[0]))
+    sums = [(total, part) for part in parts if (total := _sum_over_ranks(part)) is not None]
+    flops, counted = min(sums, key=lambda pair: _ORDER.index(pair[0].confidence), default=(None, parts[0]))
     per_inference = tokens_per_inference(repeats[0])
-    per_token = verdict.value / per_inference if verdict and per_inference else None
+    per_token = flops.value / per_inference if flops and per_inference else None
     per_second = None if per_token is None else per_token * inference.output_tokens_per_s
     memories = [rank.compute_metrics for repeat in every_rank for rank in repeat]
     peaks = [peak_memory_mb(repeat) for repeat in every_rank]
     return ComputeMetrics(
-        flops=verdict,
-        flops_reason=None
-        if verdict
-        else next((p.flops_reason for part in parts for p in part if p.flops_reason), None),
+        flops=flops,
+        flops_reason=None if flops else next((p.flops_reason for part in parts for p in part if p.flops_reason), None),
         estimates=_estimates([part.estimates for part in counted]),
         parameters=counted[0].parameters,
         active_parameters=counted[0].active_parameters,
@@ -60,21 +58,21 @@ def compute(repeats: Sequence[Repeat], *, every_rank: Sequence[Repeat], inferenc
 
 def _sum_over_ranks(parts: Sequence[ComputeMetrics]) -> FlopsResult | None:
     flops = [part.flops for part in parts if part.flops is not None]
-    if len(flops) < len(parts):  # a sum that lacks a part is a wrong number
+    if len(flops) < len(parts):  # a sum without one rank would be wrong
         return None
     lowest = min(flops, key=lambda one: _ORDER.index(one.confidence))
     return lowest.model_copy(update={"value": sum(one.value for one in flops)})
 
 
 def _mfu(flops_per_second: float | None, ranks: Sequence[ComputeMetrics]) -> float | None:
-    """The row's own FLOP/s over the peak of all cards, which each rank's FLOP/s and MFU tell of its own."""
+    """The FLOP/s of the row over the peak of all GPUs, which follows from the FLOP/s and MFU of each rank."""
     if flops_per_second is None or not all(rank.flops_per_second and rank.mfu for rank in ranks):
         return None
     return flops_per_second / sum((rank.flops_per_second or 0.0) / (rank.mfu or 1.0) for rank in ranks)
 
 
 def _estimates(ranks: Sequence[FlopsEstimates]) -> FlopsEstimates:
-    """Every estimator's sum over the ranks; null where one rank has none."""
+    """The sum of each estimator over the ranks; null if a rank has no estimate."""
     names = ("calflops", "architecture", "parameter_estimate", "dispatcher")
     values = {name: [getattr(rank, name) for rank in ranks] for name in names}
     sums = {name: None if None in parts else sum(parts) for name, parts in values.items()}
@@ -83,7 +81,7 @@ def _estimates(ranks: Sequence[FlopsEstimates]) -> FlopsEstimates:
 
 
 def peak_memory_mb(ranks: Repeat) -> float | None:
-    """The highest peak among a run's processes; null where one is unknown. Unit: MB."""
+    """The highest peak among the ranks of a run; null if one is unknown. Unit: MB."""
     return _largest([rank.compute_metrics.peak_memory_mb for rank in ranks])
 
 
@@ -93,13 +91,13 @@ def _largest(values: Sequence[float | None]) -> float | None:
 
 
 def tokens_per_inference(ranks: Repeat) -> float:
-    """Tokens that one inference of the whole batch generates, over the ranks that have tokens of their own."""
+    """Tokens that one inference of the whole batch generates, over the ranks that have their own tokens."""
     tokens = [rank.inference_metrics for rank in ranks]
     return sum(one.generated_tokens / one.generations for one in tokens if one.generations)
 
 
 def _mbu(ranks: Repeat) -> float | None:
-    """Bandwidth utilisation of a run, each rank weighted by its window; null where one is unknown."""
+    """Bandwidth utilisation of a run, each rank weighted by its window; null if one is unknown."""
     known = [(one, rank.inference_metrics.window_s) for rank in ranks if (one := rank.compute_metrics.mbu) is not None]
     if len(known) < len(ranks):
         return None

@@ -1,4 +1,4 @@
-"""Energy of several repeats as one: joules add up, doubts gather, and a sum that lacks a part is null."""
+"""Combines energy over repeats: joules and reasons for doubt add up, and a sum that lacks a repeat is null."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -9,10 +9,10 @@ _ORDER: tuple[str, ...] = get_args(Confidence)
 
 
 def energy(repeats: Sequence[EnergyMetrics]) -> EnergyMetrics:
-    """The repeats of a cell as one: totals over their windows, which do not overlap.
+    """Combine the repeats of a cell: totals over their windows, which do not overlap.
 
-    Uncertainties add up in full: what they come from (the counter's steps, the clock) is the same in every repeat, so
-    nothing says that they cancel.
+    Uncertainties add up in full: their causes (the counter's steps, the clock) are the same in every repeat, so they
+    need not cancel.
     """
     if len(repeats) == 1:
         return repeats[0].model_copy(update={"gpus": ()})
@@ -38,16 +38,16 @@ def energy(repeats: Sequence[EnergyMetrics]) -> EnergyMetrics:
 
 
 def _method(repeats: Sequence[EnergyMetrics], *, measured: bool) -> EnergyMethod:
-    """The method of the part that is trusted least, as the total is no better; `none` where there is no total."""
+    """The method of the repeat with the lowest confidence, which limits the total; `none` without a total."""
     if not measured:
         return "rapl" if all(part.energy_method == "rapl" for part in repeats) else "none"
     return min(repeats, key=lambda part: _ORDER.index(part.energy_confidence or _ORDER[0])).energy_method
 
 
 def _per_gpu(repeats: Sequence[EnergyMetrics]) -> dict[str, float]:
-    """Each card's energy over the repeats that used it; left out where one of these could not read it."""
-    unread = {gpu.uuid for part in repeats for gpu in part.gpus if gpu.energy_j is None}
-    uuids = {uuid: None for part in repeats for uuid in part.per_gpu if uuid not in unread}
+    """The energy of each GPU over the repeats that used it; omitted if one of them could not read it."""
+    unreadable = {gpu.uuid for part in repeats for gpu in part.gpus if gpu.energy_j is None}
+    uuids = {uuid: None for part in repeats for uuid in part.per_gpu if uuid not in unreadable}
     return {uuid: sum(part.per_gpu.get(uuid, 0.0) for part in repeats) for uuid in uuids}
 
 

@@ -1,10 +1,7 @@
-"""The nightly gate: what got worse between two nights, or over many, and how sure that is.
+"""The nightly gate: what got worse between two snapshots, or over many, and how certain that is.
 
-Data flows one way: Parquet -> `night` (what one night says of each cell) -> `gate` (two nights) or `history` (many)
--> `verdicts` (records) -> `text`, `markdown` or JSON. The statistics stand in `noise` and `changes` and know nothing of
-cells; which figures there are, and what forbids comparing them, stands in `figures`. Maths: `docs/nightly.md`.
+A snapshot is the results of one sweep. Data flows one way: Parquet -> `snapshot` (each cell's figures) -> `gate` (two
+snapshots) or `history` (many) -> `verdicts` (records) -> `plain`, `markdown` or JSON. `noise` and `changes` hold the
+statistics and know nothing of cells. `figures` lists the figures and the conditions that must match. Maths:
+`docs/nightly.md`.
 """
-
-from orchestrator.compare.cli import main
-
-__all__ = ["main"]

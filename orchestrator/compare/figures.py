@@ -1,4 +1,4 @@
-"""The figures that nights are compared by: which way is better, and what must be equal for a comparison to mean one."""
+"""The figures that snapshots are compared by: which way is better, and what must match for a comparison."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,21 +12,21 @@ _MACHINE = ("device", "card", "driver")
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A headline figure with a value of each repeat."""
+    """A headline figure with one value per repeat."""
 
     name: str
     """As in the `<name>_over_repeats_` columns."""
     unit: str
     better: Literal["higher", "lower"]
     must_match: tuple[str, ...]
-    """Facets (keys of `FACETS`) that forbid a comparison where they differ."""
+    """Facets (keys of `FACETS`) that must be equal for a comparison."""
     slowed_by_load: bool = True
     """Whether other load on the machine makes it worse."""
-    not_judged: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By facet, values under which the figure says nothing of the cell: it is then left out altogether."""
+    not_applicable: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By facet, values under which the figure does not apply to a cell and is left out."""
 
     def loss(self, ratio: float) -> float:
-        """How much worse the candidate's figure is, relative to the baseline's; negative where it is better."""
+        """Relative loss of the candidate; negative if it is better. `ratio` is candidate / baseline."""
         return 1 - ratio if self.better == "higher" else ratio - 1
 
 
@@ -41,38 +41,37 @@ FIGURES: tuple[Figure, ...] = (
         better="lower",
         must_match=(*_MACHINE, "energy-method", "energy-confidence"),
     ),
-    # The allocator counts bytes, whichever driver maps them. A CPU process's resident set also holds what earlier runs
-    # left behind: it differs with the order of the cells.
+    # The allocator counts the same bytes with any driver. The resident set of a CPU process depends on the runs before.
     Figure(
         name="peak_memory_mb",
         unit="MB",
         better="lower",
         must_match=("device", "card", "memory-method"),
         slowed_by_load=False,
-        not_judged={"memory-method": frozenset({"process_rss"})},
+        not_applicable={"memory-method": frozenset({"process_rss"})},
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """A figure without repeats: exact, or nearly so. A change is stated and fails nothing."""
+    """A figure without repeats, exact or nearly so. A change is reported and does not fail."""
 
     name: str
     tolerance: float
-    """Relative change that counts as none."""
+    """Largest relative change that is ignored."""
     must_match: tuple[str, ...]
 
 
 FACTS: tuple[Fact, ...] = (
     Fact(name="flops_value", tolerance=1e-9, must_match=("flops-method", "flops-confidence")),
-    # The order of a GPU's sums moves the last digits of a perplexity, nothing more.
+    # The order of summation on a GPU changes the last digits of a perplexity.
     Fact(name="perplexity", tolerance=1e-3, must_match=()),
 )
 
 
 def _card(row: Row) -> str | None:
-    """The cards, or on a CPU the processor and its threads: both are what the figures depend on."""
+    """The GPUs; on a CPU, the processor and its number of threads."""
     if row["gpu_names"]:
         return " + ".join(sorted(row["gpu_names"]))
     return f"{row['cpu_name']} x {row['cpu_threads']} threads" if row["cpu_name"] else None
@@ -89,10 +88,10 @@ FACETS: dict[str, Callable[[Row], str | None]] = {
     "flops-method": lambda row: row["flops_method"],
     "flops-confidence": lambda row: row["flops_confidence"],
 }
-"""What `--across` can lift, and where a row says it."""
+"""What `--across` accepts, and how to read it from a row."""
 
 MIXED = "mixed"
-"""The word of `--across` for rows whose own runs differ from one another (column `mixed`)."""
+"""The word of `--across` for cells whose own runs differ from one another (column `mixed`)."""
 
 MIXED_FACETS: dict[str, str] = {
     "gpu_names": "card",
@@ -101,7 +100,7 @@ MIXED_FACETS: dict[str, str] = {
     "flops_method": "flops-method",
     "wall_clocks": "timestamps",
 }
-"""What the words of the column `mixed` are as facets; other words concern every figure, timestamps none."""
+"""The facet for each word of the column `mixed`. Other words affect every figure; timestamps affect none."""
 
 STATED: dict[str, str] = {
     "torch": "torch_version",
@@ -114,4 +113,4 @@ STATED: dict[str, str] = {
     "host": "host",
     "GPU specimen": "gpu_uuids",
 }
-"""What may differ and is said: a nightly watches exactly these, so that they do not forbid a comparison."""
+"""What is reported if it differs. It does not prevent a comparison: these are the changes that a nightly run tests."""

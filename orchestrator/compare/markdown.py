@@ -1,13 +1,13 @@
-"""Report -> GitHub Markdown, for a job's summary (`>> $GITHUB_STEP_SUMMARY`)."""
+"""Print a report as GitHub Markdown, for a job's summary (`>> $GITHUB_STEP_SUMMARY`)."""
 
 from orchestrator.compare.summary import Section, sections
 from orchestrator.compare.verdicts import GateReport, HistoryReport
 
 
 def render(report: GateReport | HistoryReport) -> str:
-    """The verdict as a heading, a table a section."""
-    verdict, found = sections(report)
-    return "\n\n".join([f"## {_escaped(verdict)}", *(_section(section) for section in found)])
+    """The report as Markdown: the verdict as a heading, then one table per section."""
+    verdict, tables = sections(report)
+    return "\n\n".join([f"## {_escaped(verdict)}", *(_section(section) for section in tables)])
 
 
 def _section(section: Section) -> str:
@@ -23,7 +23,7 @@ def _line(values: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Foreign text (names, errors) keeps to its cell and makes no HTML."""
-    for sign, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_"), ("`", "\\`")):
-        text = text.replace(sign, safe)
+    """Escape names and errors, so that they cannot break the table or add HTML."""
+    for character, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_"), ("`", "\\`")):
+        text = text.replace(character, safe)
     return " ".join(text.split())

@@ -1,22 +1,21 @@
-"""By what rules nights are judged: what the command line may set."""
+"""The rules of a comparison, as set on the command line."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How sure a finding has to be, how large, and what may differ."""
+    """How certain and how large a finding must be, and what may differ."""
 
     threshold: float
     """Relative loss beyond which a worse figure fails."""
     false_alarms: float = 0.01
-    """Share of nights (histories) without any real change that may hold a false finding, at most."""
+    """Largest share of reports without a real change that contain a false finding."""
     burst_s: float = 60.0
-    """The longest burst of load on the machine that may not pass for a change: repeats that all began within one are no
-    proof. Unit: s."""
+    """The longest expected burst of load on the machine: repeats that all began within one prove nothing. Unit: s."""
     across: frozenset[str] = frozenset()
-    """Facets whose differences forbid nothing."""
+    """Facets that may differ."""
     allow_gone: bool = False
-    """Whether cells that vanished fail nothing."""
+    """Whether cells may be gone from the candidate."""
     recent: int = 5
-    """A change in a history fails while it is at most this many nights old."""
+    """A change in a history fails while it is at most this many snapshots old."""

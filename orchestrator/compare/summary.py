@@ -1,13 +1,14 @@
-"""Report -> sentences and rows, the same for text and Markdown: the verdict leads, then what to doubt, then counts."""
+"""The sections of a report, shared by text and Markdown: the verdict first, then findings, warnings and details."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import ROUND_FLOOR, Context, Decimal
 
 from orchestrator.compare.figures import FIGURES
-from orchestrator.compare.verdicts import CellRef, Change, Comparison, GateReport, HistoryReport, NightInfo
+from orchestrator.compare.verdicts import CellRef, Change, Comparison, GateReport, HistoryReport, SnapshotInfo
 from workers.records.text import printable
 
 _UNITS = {figure.name: figure.unit for figure in FIGURES}
@@ -15,7 +16,7 @@ _UNITS = {figure.name: figure.unit for figure in FIGURES}
 
 @dataclass(frozen=True)
 class Section:
-    """A table, or a list where `header` is empty and each row is one sentence."""
+    """A table, or a list of sentences if `header` is empty."""
 
     title: str
     header: tuple[str, ...]
@@ -23,19 +24,19 @@ class Section:
 
 
 def sections(report: GateReport | HistoryReport) -> tuple[str, list[Section]]:
-    """The verdict in one line, and the sections below it that have something to say."""
-    verdict, found = _gate(report) if isinstance(report, GateReport) else _history(report)
-    return printable(verdict), [_printable(section) for section in found if section.rows]
+    """The verdict in one line, and the sections below it that are not empty."""
+    verdict, tables = _gate(report) if isinstance(report, GateReport) else _history(report)
+    return printable(verdict), [_printable(section) for section in tables if section.rows]
 
 
 def _printable(section: Section) -> Section:
-    """Names and errors come from elsewhere, and must not steer the terminal."""
+    """Escape control characters in names and errors, which could change the terminal."""
     return replace(section, rows=[tuple(map(printable, row)) for row in section.rows])
 
 
-def date(night: NightInfo) -> str:
-    """The night, by the day and minute (UTC) that it began."""
-    return datetime.fromtimestamp(night.started_unix_s, UTC).strftime("%Y-%m-%d %H:%M")
+def date(snapshot: SnapshotInfo) -> str:
+    """Date and minute (UTC) at which the snapshot began."""
+    return datetime.fromtimestamp(snapshot.started_unix_s, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _gate(report: GateReport) -> tuple[str, list[Section]]:
@@ -45,19 +46,19 @@ def _gate(report: GateReport) -> tuple[str, list[Section]]:
     header = ("cell", "figure", "change", _interval_title(report.false_alarms), "baseline", "candidate")
     return _gate_verdict(report), [
         Section(f"Worse, by more than {_percent(report.threshold)}", header, [_row(c) for c in worse]),
-        Section("Doubtful: one burst of load may have made it", (*header, "why"), _doubtful(report)),
-        Section("Stopped working", ("cell", "how"), _refs(report.newly_failing)),
+        Section("Doubtful: one burst of load may be the cause", (*header, "why"), _doubtful(report)),
+        Section("Stopped working", ("cell", "error"), _refs(report.newly_failing)),
         Section("Gone" + (" (allowed)" if report.gone_allowed else ""), ("cell", "baseline"), _refs(report.gone)),
         Section("Not comparable", ("cells", "figures", "why"), _not_comparable(report.comparisons)),
-        Section("Doubts", (), [(note,) for note in report.notes]),
-        Section(f"Worse, by {_percent(report.threshold)} at most", header, [_row(c) for c in minor]),
+        Section("Warnings", (), [(note,) for note in report.notes]),
+        Section(f"Worse, by at most {_percent(report.threshold)}", header, [_row(c) for c in minor]),
         Section("Better", header, [_row(c) for c in sorted(better, key=lambda c: c.loss or 0)]),
-        Section("FLOPs and perplexity that changed", ("cell", "figure", "change", "why not"), _facts(report)),
-        Section("Works again", ("cell", "was"), _refs(report.newly_ok)),
-        Section("Works on neither night", ("cell", "how"), _refs(report.still_failing)),
+        Section("Changed FLOPs and perplexity", ("cell", "figure", "change", "why not comparable"), _facts(report)),
+        Section("Works again", ("cell", "earlier error"), _refs(report.newly_ok)),
+        Section("Fails in both snapshots", ("cell", "error"), _refs(report.still_failing)),
         Section("New", ("cell", "candidate"), _refs(report.new)),
-        Section("What else differs", (), [(line,) for line in report.stated]),
-        Section("Counts", (), [(line,) for line in _counts(report)]),
+        Section("Other differences", (), [(line,) for line in report.stated]),
+        Section("Details", (), [(line,) for line in _details(report)]),
     ]
 
 
@@ -81,56 +82,56 @@ def _gate_verdict(report: GateReport) -> str:
     if report.nothing_certain:
         return (
             f"NOTHING CERTAIN: one burst of load (up to {report.burst_s:g} s) may have slowed all repeats of every "
-            "cell; spread them (more repeats, longer windows), or say with --burst what to reckon with here"
+            "cell; spread the repeats (more repeats, longer windows), or set --burst to the longest expected burst"
         )
     unjudged = len(report.comparisons) - report.judged
     doubtful = sum(c.verdict == "doubtful" for c in report.comparisons)
     unable = sum(not c.can_fail for c in report.comparisons) - unjudged
-    counts = {"doubtful": doubtful, "rest on repeats side by side": unable, "not comparable": unjudged}
-    said = "".join(f"; {count} {what}" for what, count in counts.items() if count)
-    return f"PASSED: no loss beyond {_percent(report.threshold)} in {_plural(report.judged, 'comparison')}{said}"
+    counts = {"doubtful": doubtful, "cannot fail (repeats may share one burst)": unable, "not comparable": unjudged}
+    limits = "".join(f"; {count} {limit}" for limit, count in counts.items() if count)
+    return f"PASSED: no loss beyond {_percent(report.threshold)} in {_plural(report.judged, 'comparison')}{limits}"
 
 
 def _history(report: HistoryReport) -> tuple[str, list[Section]]:
     header = (
-        "night",
+        "snapshot",
         "cell",
         "figure",
         "change",
         _interval_title(report.false_alarms),
         "before",
         "after",
-        "nights",
-        "came with",
+        "snapshots since",
+        "notes",
     )
     return _history_verdict(report), [
         Section("Worse, recent and lasting", header, [_change_row(c, report) for c in report.regressions]),
         Section(
-            "Every other change, the latest first",
+            "Other changes, the latest first",
             header,
             [_change_row(c, report) for c in report.changes if not c.regression],
         ),
-        Section("Doubts", (), [(note,) for note in report.notes]),
-        Section("Series begin anew (not comparable across)", (), [(line,) for line in report.breaks]),
+        Section("Warnings", (), [(note,) for note in report.notes]),
+        Section("Not comparable with the snapshot before", (), [(line,) for line in report.breaks]),
         Section("Noise", (), [(line,) for line in _noise(report)]),
-        Section("Looked at", (), [(_looked_at(report),)]),
+        Section("Details", (), [(_history_details(report),)]),
     ]
 
 
 def _history_verdict(report: HistoryReport) -> str:
     worse = report.regressions
     if not report.judged:
-        return "NOTHING COMPARED: no figure of any cell has two comparable nights"
+        return "NOTHING COMPARED: no figure of any cell has two comparable snapshots"
     if not worse:
         return (
-            f"PASSED: no loss beyond {_percent(report.threshold)} began in the last {_plural(report.recent, 'night')} "
-            f"and lasts; {_plural(len(report.changes), 'change')} in all"
+            f"PASSED: no lasting loss beyond {_percent(report.threshold)} began in the last "
+            f"{_plural(report.recent, 'snapshot')}; {_plural(len(report.changes), 'change')} in total"
         )
     first = worse[0]
-    nights = Counter(date(change.night) for change in worse)
+    snapshots = Counter(date(change.night) for change in worse)
     return (
         f"FAILED: {_plural(len(worse), 'regression')}, the largest {first.cell.label} {first.figure} {_change(first)} "
-        f"[{_interval(first)}]; by night: " + ", ".join(f"{night} ({n})" for night, n in sorted(nights.items()))
+        f"[{_interval(first)}]; by snapshot: " + ", ".join(f"{start} ({n})" for start, n in sorted(snapshots.items()))
     )
 
 
@@ -145,25 +146,25 @@ def _row(c: Comparison) -> tuple[str, ...]:
     )
 
 
-def _over(repeats: int, set_aside: int) -> str:
-    """What tells a level from the mean over all repeats, which the table and the page show."""
-    return f" ({repeats} of {repeats + set_aside} repeats)" if set_aside else ""
+def _over(repeats: int, excluded: int) -> str:
+    """Marks a level that differs from the mean over all repeats, which the sweep's table and the report show."""
+    return f" ({repeats} of {repeats + excluded} repeats)" if excluded else ""
 
 
 def _doubtful(report: GateReport) -> list[tuple[str, ...]]:
-    found = [c for c in report.comparisons if c.verdict == "doubtful"]
-    return [(*_row(c), c.reason or "") for c in sorted(found, key=lambda c: -(c.loss or 0))]
+    doubtful = [c for c in report.comparisons if c.verdict == "doubtful"]
+    return [(*_row(c), c.reason or "") for c in sorted(doubtful, key=lambda c: -(c.loss or 0))]
 
 
 def _change_row(c: Change, report: HistoryReport) -> tuple[str, ...]:
-    night = date(c.night)
+    start = date(c.night)
     if c.earliest_index != c.latest_index:
         first, last = (date(report.nights[i])[:10] for i in (c.earliest_index, c.latest_index))
-        night += f" ({first} to {last})"
-    lasted = f"{c.nights_since}" if c.in_force else f"{c.nights_since}, over"
+        start += f" ({first} to {last})"
+    lasted = f"{c.nights_since}" if c.in_force else f"{c.nights_since} (ended)"
     values = _value(c.before, c.figure), _value(c.after, c.figure)
     return (
-        night,
+        start,
         c.cell.label,
         c.figure,
         _change(c),
@@ -186,7 +187,8 @@ def _interval(c: Comparison | Change) -> str:
 
 
 def _interval_title(false_alarms: float) -> str:
-    return f"{1 - false_alarms:.4g}".replace("0.", "", 1) + " % interval, all together"
+    percent = Context(rounding=ROUND_FLOOR).subtract(Decimal(100), 100 * Decimal(repr(false_alarms)))
+    return f"{percent.normalize():f} % simultaneous interval"
 
 
 def _value(value: float | None, figure: str) -> str:
@@ -201,7 +203,7 @@ def _refs(cells: Iterable[CellRef]) -> list[tuple[str, ...]]:
 
 
 def _not_comparable(comparisons: Iterable[Comparison]) -> list[tuple[str, ...]]:
-    """One row a reason: which figures it concerns, and how many cells."""
+    """One row per reason, with its figures and its number of cells."""
     cells: dict[str, set[str]] = {}
     figures: dict[str, dict[str, None]] = {}
     for c in comparisons:
@@ -226,38 +228,39 @@ def _facts(report: GateReport) -> list[tuple[str, ...]]:
     ]
 
 
-def _counts(report: GateReport) -> list[str]:
+def _details(report: GateReport) -> list[str]:
     verdicts = Counter(c.verdict for c in report.comparisons)
-    said = ", ".join(f"{verdicts[v]} {v}" for v in ("worse", "better", "no difference", "doubtful", "not comparable"))
+    counts = ", ".join(f"{verdicts[v]} {v}" for v in ("worse", "better", "no difference", "doubtful", "not comparable"))
     noise: dict[str, list[float]] = {}
     for c in report.comparisons:
         if c.noise is not None:
             noise.setdefault(c.figure, []).append(c.noise)
-    repeats = ", ".join(f"{name} {_percent(sorted(found)[len(found) // 2])}" for name, found in noise.items())
+    repeats = ", ".join(f"{name} {_percent(sorted(values)[len(values) // 2])}" for name, values in noise.items())
     lines = [
-        f"figures of cells: {said}",
+        f"comparisons: {counts}",
         f"baseline {date(report.baseline)}, {_plural(report.baseline.cells, 'cell')}: {report.baseline.path}",
         f"candidate {date(report.candidate)}, {_plural(report.candidate.cells, 'cell')}: {report.candidate.path}",
     ]
     if repeats:
         lines.append(f"noise of one repeat, median cell: {repeats}")
     if report.between_night_noise:
-        nights = ", ".join(f"{name} {_percent(sd)}" for name, sd in report.between_night_noise.items())
-        lines.append(f"noise that a night adds: {nights}")
+        added = ", ".join(f"{name} {_percent(sd)}" for name, sd in report.between_night_noise.items())
+        lines.append(f"noise that a snapshot adds: {added}")
     if report.across:
-        lines.append(f"compared across: {', '.join(report.across)}")
+        lines.append(f"allowed to differ (--across): {', '.join(report.across)}")
     return lines
 
 
-def _looked_at(report: HistoryReport) -> str:
-    nights = f"{_plural(len(report.nights), 'night')}, {date(report.nights[0])} to {date(report.nights[-1])} (UTC)"
-    return f"{nights}; {report.judged} series of a cell and a figure"
+def _history_details(report: HistoryReport) -> str:
+    snapshots = _plural(len(report.nights), "snapshot")
+    period = f"{date(report.nights[0])} to {date(report.nights[-1])} (UTC)"
+    return f"{snapshots}, {period}; {report.judged} series, one per cell and figure"
 
 
 def _noise(report: HistoryReport) -> list[str]:
-    nights = report.between_night_noise
+    added = report.between_night_noise
     return [
-        f"{figure}: one repeat {_percent(repeat)} (median cell), a night adds {_percent(nights[figure])}"
+        f"{figure}: {_percent(repeat)} per repeat (median cell), and each snapshot adds {_percent(added[figure])}"
         for figure, repeat in report.repeat_noise.items()
     ]
 

@@ -1,9 +1,9 @@
-"""The sweep file: YAML -> `SweepConfig`, or one `SweepError` that says everything that is wrong and where."""
+"""The sweep file: YAML -> `SweepConfig`, or one `SweepError` that lists every problem and its place."""
 
-from orchestrator.config._load import from_mapping, load
-from orchestrator.config._problems import Origin, Problem, SweepError
-from orchestrator.config._settings import AXES
-from orchestrator.config._sweep import (
+from orchestrator.config.check import from_mapping, load
+from orchestrator.config.problems import Origin, Problem, SweepError
+from orchestrator.config.settings import AXES
+from orchestrator.config.sweep_file import (
     Emissions,
     ModelEntry,
     Placement,

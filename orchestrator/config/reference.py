@@ -1,19 +1,20 @@
-"""`python -m orchestrator.config.reference > docs/sweep-file.md`: every key of the sweep file, from its models."""
+"""`python -m orchestrator.config.reference > docs/sweep-file.md`: writes all keys of the sweep file from its models."""
 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from orchestrator.config._settings import _FIXED
-from orchestrator.config._sweep import SweepFile
+from orchestrator.config.settings import _FIXED
+from orchestrator.config.sweep_file import SweepFile
 from workers.records import Cell
 
 _OPENING = """# The sweep file
 
-Made from the models that check sweep files by `python -m orchestrator.config.reference`. Editors complete and check
-the same keys by the JSON Schema that `python -m orchestrator schema` prints; each file in `examples/` points to it in
-its first line. What is wrong in a file is said all at once, each with its line and the nearest right word.
+`python -m orchestrator.config.reference` writes this page from the models that check sweep files. Editors complete and
+check the same keys with the JSON Schema that `python -m orchestrator schema` prints; the first line of each file in
+`examples/` points to it. An invalid file gives one error with all problems, each with its line and the nearest valid
+word.
 
 ```yaml
 # sweep.yaml
@@ -26,16 +27,16 @@ precisions: [fp32, bf16]
 axes:
   batch_size: [1, 8]                       # each value with each value of the other axes
 groups:
-  - - {input_tokens: 32, output_tokens: 64}   # values that go together: one axis, two points
+  - - {input_tokens: 32, output_tokens: 64}   # values that belong together: one axis, two points
     - {input_tokens: 256, output_tokens: 8}
 exclude:
-  - {precision: fp32, batch_size: 8}       # a rule leaves out the points that match all of it
+  - {precision: fp32, batch_size: 8}       # a rule excludes the points that match all of it
 device: cpu
 repeats: 3
 ```
 
-The grid is models x precisions x each axis x each group, less what `exclude` matches: here 1 x 2 x 2 x 2 - 2 = 6 cells,
-each measured three times. See it before it runs:
+The grid is models x precisions x each axis x each group, minus what `exclude` matches: here 1 x 2 x 2 x 2 - 2 = 6
+cells, each measured three times. To see the grid before it runs:
 
 ```sh
 python -m orchestrator plan sweep.yaml
@@ -43,23 +44,23 @@ python -m orchestrator plan sweep.yaml
 """
 
 _SETTINGS = """\
-What a cell is made of. Under `axes` and in a rule of `exclude`, a setting has one value or a list of them; in a member
-of a group, one value. `model` (by its name) and `precision` stand in groups and rules only: as axes, they are `models`
-and `precisions`."""
+The settings of a cell. Under `axes` and in a rule of `exclude`, a setting has one value or a list; in a member of a
+group it has one value. Use `model` (by name) and `precision` in groups and rules only: their axes are `models` and
+`precisions`."""
 
 _OPTIONS = {
-    "generate.NAME": "A field of transformers' GenerationConfig, as `generate.top_p: [0.9, 1.0]`.",
-    "load.NAME": "An argument of transformers' `from_pretrained`, as `load.experts_implementation`, or a field of the"
-    " model's config, as `load.num_hidden_layers`.",
+    "generate.NAME": "A field of transformers' GenerationConfig, such as `generate.top_p: [0.9, 1.0]`.",
+    "load.NAME": "An argument of transformers' `from_pretrained`, such as `load.experts_implementation`, or a field of"
+    " the model's config, such as `load.num_hidden_layers`.",
 }
 
 _SCALARS = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true`, `false`"}
 
-_KEPT = "Options that the measurement keeps for itself are refused, with what to say instead:"
+_RESERVED = "JouleGrid sets these options itself. A sweep cannot set them:"
 
 
 def document() -> str:
-    """The page as Markdown. A sentence stands in the models alone: here and in the JSON Schema it is a copy."""
+    """The page as Markdown. The models hold each sentence; this page and the JSON Schema copy it."""
     return "\n".join(_lines(SweepFile.model_json_schema())) + "\n"
 
 
@@ -70,8 +71,8 @@ def _lines(schema: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(schema["properties"], schema["required"])
     yield from ("", "## Settings", "", _SETTINGS, "")
     yield from _table({key: one | _cells(key) for key, one in _point(schema).items()}, ())
-    yield from (f"| `{key}` | any |  | {said} |" for key, said in _OPTIONS.items())
-    yield from ("", _KEPT, "", "| option | |", "|---|---|")
+    yield from (f"| `{key}` | any |  | {meaning} |" for key, meaning in _OPTIONS.items())
+    yield from ("", _RESERVED, "", "| option | why, or what to use |", "|---|---|")
     yield from (f"| `{key}` | {instead} |" for key, instead in _FIXED.items())
     for key, field in schema["properties"].items():
         for name in _records(field):
@@ -85,17 +86,17 @@ def _table(fields: Mapping[str, Mapping[str, Any]], required: Iterable[str]) -> 
     for key, field in fields.items():
         default = "**required**" if key in required else _default(field)
         meaning = " ".join(field.get("description", "").split()).replace("|", "\\|")
-        yield f"| `{key}` | {_kind(key, field)} | {default} | {meaning} |"
+        yield f"| `{key}` | {_type(key, field)} | {default} | {meaning} |"
 
 
 def _point(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings, as a member of a group has them."""
+    """The settings that a member of a group may have."""
     settings: Mapping[str, Any] = schema["properties"]["groups"]["items"]["items"]["properties"]
     return settings
 
 
 def _cells(key: str) -> dict[str, Any]:
-    """What the cell itself says of a setting; `model` and `precision` have no default there."""
+    """A setting's default, from `Cell`; `model` and `precision` have a sentence instead."""
     if key in ("model", "precision"):
         return {"description": f"One of `{key}s`."}
     return {"default": Cell.model_fields[key].default}
@@ -105,23 +106,25 @@ def _default(field: Mapping[str, Any]) -> str:
     if "default" not in field:
         return ""
     if _records(field) and field["default"] is not None and not isinstance(field["default"], str):
-        return "as there"
+        return "see below"
     return "" if field["default"] in ([], {}) else f"`{json.dumps(field['default'])}`"
 
 
-def _kind(key: str, field: Mapping[str, Any]) -> str:
-    """What a value may be, in words."""
+def _type(key: str, field: Mapping[str, Any]) -> str:
+    """The type of a value, in words."""
     if "anyOf" in field or "oneOf" in field:
-        kinds = [_kind(key, kind) for kind in field.get("anyOf", field.get("oneOf")) if kind.get("type") != "null"]
-        several = [kind for kind in kinds if kind.startswith("list of ")]
-        one = " or ".join(kind for kind in kinds if kind not in several)
-        return f"{one}, or a list" if several == [f"list of {one}"] else " or ".join(kinds)
+        types = [
+            _type(key, option) for option in field.get("anyOf", field.get("oneOf")) if option.get("type") != "null"
+        ]
+        lists = [name for name in types if name.startswith("list of ")]
+        one = " or ".join(name for name in types if name not in lists)
+        return f"{one}, or a list" if lists == [f"list of {one}"] else " or ".join(types)
     if "enum" in field:
         return "one of " + ", ".join(f"`{word}`" for word in field["enum"])
     if "$ref" in field:
         return "any" if field["$ref"].endswith("/JsonValue") else f"[mapping](#{key})"
     if field.get("type") == "array":
-        return f"list of {_kind(key, field['items'])}"
+        return f"list of {_type(key, field['items'])}"
     if field.get("type") == "object":
         return "[settings](#settings)" if "patternProperties" in field else "mapping"
     return _SCALARS[field["type"]] + _bound(field) if field.get("format") != "date" else "date"
@@ -134,8 +137,8 @@ def _bound(field: Mapping[str, Any]) -> str:
 
 def _records(field: Mapping[str, Any]) -> list[str]:
     """Names of the records that a value may be."""
-    found = [field] + [inner for name in ("anyOf", "oneOf") for inner in field.get(name, ())]
-    return [one["$ref"].rpartition("/")[2] for one in found if "$ref" in one]
+    options = [field] + [option for name in ("anyOf", "oneOf") for option in field.get(name, ())]
+    return [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
-"""What a sweep found, for people: the table it closes with, and the page that `python -m orchestrator report` writes.
+"""A sweep's results for people: its closing table, and the page that `python -m orchestrator report` writes.
 
-`figures` gives each number its uncertainty, method, confidence or reason; `answers` compares the comparable; `charts`
-and `page` make the HTML, `text` the closing table.
+`quantities` gives each value its uncertainty, method and confidence, or the reason why it is missing. `answers`
+compares cells. `charts` and `page` make the HTML, `closing_table` the table.
 """
 
 from collections.abc import Sequence
 
-from orchestrator.columns import table as arrow_table
-from orchestrator.report.command import main
-from orchestrator.report.text import ClosingTable
-from orchestrator.results import AggregatedResult
+from orchestrator.report.closing_table import ClosingTable
+from orchestrator.results.columns import table as arrow_table
+from orchestrator.results.rows import AggregatedResult
 
-__all__ = ["ClosingTable", "main", "table"]
+__all__ = ["ClosingTable", "table"]
 
 
 def table(results: Sequence[AggregatedResult]) -> ClosingTable:
-    """The closing table of a sweep, for `rich.print`. It reads the same flat columns as the page does."""
+    """The closing table of a sweep, for `rich.print`. It reads the same flat columns as the page."""
     return ClosingTable(arrow_table(AggregatedResult, results).to_pylist())

@@ -1,21 +1,21 @@
-"""Which precision is fastest, and which cheapest: only among cells that may be compared at all."""
+"""Which precision is fastest and which is cheapest, among comparable cells only."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.labels import workload
-from orchestrator.report.figures import ENERGY, THROUGHPUT, Figure, Quantity, Row
+from orchestrator.report.quantities import ENERGY, THROUGHPUT, Figure, Quantity, Row
+from orchestrator.results.labels import workload
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Cells with one model, one workload and one kind of device: the ones whose tokens mean the same."""
+    """Cells with the same model, workload and devices, so that their tokens compare."""
 
     model: str
     input_tokens: int
     output_tokens: int
     options: str
-    """Options of generation and loading that bend the work or the model; empty without any."""
+    """Generation and loading options that change the work or the model; empty if there are none."""
     device: str
     members: tuple[int, ...]
     """Row indices."""
@@ -28,13 +28,13 @@ class Best:
     index: int
     figure: Figure
     rival: int | None = None
-    """Row of the best cell of another precision, where it cannot be told apart from this one; null where it can."""
+    """Row of the best cell of another precision, if the difference from it is not significant; else null."""
     doubt: str = ""
-    """Why it cannot."""
+    """Why the difference is not significant."""
 
 
 def device(row: Row) -> str:
-    """What the cell ran on: its cards with their number, or the processor."""
+    """What the cell ran on: its cards with their count, or the processor."""
     names = row["gpu_names"]
     if not names:
         return row["cpu_name"] or row["device"] or "no device"
@@ -43,17 +43,15 @@ def device(row: Row) -> str:
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """Comparable cells that have figures, in the rows' order."""
-    found: dict[tuple[str, int, int, str, str], list[int]] = {}
+    """Groups of comparable cells that have results, in the rows' order."""
+    members_by_key: dict[tuple[str, int, int, str, str], list[int]] = {}
     for i, row in enumerate(rows):
         if row["repeats_ok"]:
             key = (row["model"], row["input_tokens"], row["output_tokens"], workload(row), device(row))
-            found.setdefault(key, []).append(i)
+            members_by_key.setdefault(key, []).append(i)
     return [
-        Group(
-            model=model, input_tokens=prompt, output_tokens=new, options=options, device=where, members=tuple(members)
-        )
-        for (model, prompt, new, options, where), members in found.items()
+        Group(model=model, input_tokens=prompt, output_tokens=new, options=options, device=on, members=tuple(members))
+        for (model, prompt, new, options, on), members in members_by_key.items()
     ]
 
 
@@ -68,17 +66,18 @@ def cheapest(rows: Sequence[Row], members: Sequence[int]) -> Best | None:
 
 
 def by_precision(rows: Sequence[Row], group: Group) -> dict[str, list[int]]:
-    """The group's rows by precision, in their order."""
-    found: dict[str, list[int]] = {}
+    """The group's row indices by precision, in the rows' order."""
+    members: dict[str, list[int]] = {}
     for i in group.members:
-        found.setdefault(rows[i]["precision"], []).append(i)
-    return found
+        members.setdefault(rows[i]["precision"], []).append(i)
+    return members
 
 
 def pareto(points: Sequence[tuple[float, float, int]]) -> list[int]:
-    """Rows that no other beats in both: `x` is better when larger, `y` when smaller. In ascending `x`.
+    """Rows that no other row beats in both coordinates, in ascending `x`.
 
-    Points are (x, y, row). From the right, a point belongs to the front if it is lower than all that went before.
+    Args:
+        points: (x, y, row) of each. A larger `x` and a smaller `y` are better.
     """
     front: list[int] = []
     lowest = float("inf")
@@ -103,14 +102,14 @@ def _best(
 
 
 def _doubt(first: Figure, second: Figure) -> str:
-    """Why two figures cannot be told apart; empty where their 95 % intervals are clear of each other.
+    """Why two figures do not differ significantly; empty if their 95 % intervals are apart.
 
-    The meters' own uncertainty is no part of an interval over repeats, and each meter's window may err its own way: it
+    An interval over repeats leaves out the meters' own uncertainty. Two windows may err in opposite directions, so it
     widens both intervals.
     """
     if first.low is None or first.high is None or second.low is None or second.high is None:
-        return "there is no interval for both"
+        return "not both have an interval"
     gap = max(first.low - second.high, second.low - first.high)
     if gap <= 0:
         return "the intervals overlap"
-    return "the meters are not certain enough" if gap <= first.meter + second.meter else ""
+    return "the difference is within the meters' uncertainty" if gap <= first.meter + second.meter else ""

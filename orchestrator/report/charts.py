@@ -1,14 +1,14 @@
-"""Rows -> charts, as the plain data that plotly.js draws. Each mark knows its row, so that the filter reaches it."""
+"""Rows -> charts, as plain data for plotly.js. Each mark has its row's number, so that the page can filter it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.labels import short, spelled, varied
 from orchestrator.report import marks
 from orchestrator.report.answers import groups, pareto
-from orchestrator.report.figures import (
+from orchestrator.report.numbers import scale
+from orchestrator.report.quantities import (
     E2E,
     ENERGY,
     FLOPS,
@@ -21,17 +21,17 @@ from orchestrator.report.figures import (
     Quantity,
     Row,
 )
-from orchestrator.report.numbers import scale
+from orchestrator.results.labels import format_settings, short_name, varying_settings
 
 _SETTINGS_WIDTH = 30
-"""Letters of a cell's other settings under its place on an axis."""
+"""The longest text of a cell's other settings in its label on an axis. Unit: characters."""
 LATENCY_CELLS = 120
-"""Cells that the latency chart draws at once: beyond it, their marks would lie on each other."""
+"""The most cells that a latency chart draws at once; the marks of more would overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """One chart with what a reader needs to judge it."""
+    """One chart, with its caption and the reasons for what it does not show."""
 
     id: str
     title: str
@@ -39,55 +39,55 @@ class Chart:
     traces: list[dict[str, Any]] = field(default_factory=list)
     layout: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, int] = field(default_factory=dict)
-    """Why cells are not drawn, with how many for each reason."""
+    """Why cells are not plotted: reason -> number of cells."""
     cap: int | None = None
-    """Cells drawn at most."""
+    """The most cells drawn at once; null if there is no limit."""
 
     @property
     def drawn(self) -> int:
-        """Cells that have a mark."""
+        """The number of cells that have a mark."""
         return len({i for trace in self.traces if trace["mode"] == "markers" for i in trace["rows"] if i is not None})
 
 
 def charts(rows: Sequence[Row]) -> list[Chart]:
-    """Every chart, in reading order; one without a single mark keeps its reasons and has no traces."""
+    """Every chart, in reading order. A chart without any mark has no traces, only the reasons."""
     return [*_trade_off(rows), _cost(rows), *_latencies(rows), _memory(rows), _flops(rows)]
 
 
 def _trade_off(rows: Sequence[Row]) -> list[Chart]:
-    """Energy against throughput; without any energy, its reasons, and latency against throughput in its place."""
+    """Energy against throughput; if no cell has energy, also latency against throughput."""
     energy = _scatter(
         rows, id="energy", title="Energy against throughput", x=THROUGHPUT, y=ENERGY, front=True,
-        caption="Lower right is better: more tokens per second for fewer joules per token. The line joins the cells of"
-        " one model, workload and device that no other such cell beats in both (the Pareto front).",
+        caption="Lower right is better: more tokens per second for fewer joules per token. The line is the"
+        " Pareto front: cells that no other cell of the same model, workload and device beats in both.",
     )  # fmt: skip
     if energy.traces:
         return [energy]
     latency = TPOT if any(row["tpot_mean_s"] is not None for row in rows) else E2E
     stand_in = _scatter(
         rows, id="tradeoff", title=f"{latency.title} against throughput", x=THROUGHPUT, y=latency, front=True,
-        caption="Lower right is better: more tokens per second for a shorter wait. The line joins the cells of one"
-        " model, workload and device that no other such cell beats in both (the Pareto front).",
+        caption="Lower right is better: more tokens per second for a shorter wait. The line is the Pareto"
+        " front: cells that no other cell of the same model, workload and device beats in both.",
     )  # fmt: skip
     return [energy, stand_in]
 
 
 def _cost(rows: Sequence[Row]) -> Chart:
-    """What a token costs in each precision: joules, or where there are none, time."""
+    """The cost of a token in each precision: energy, or time if no cell has energy."""
     joules, unit = [ENERGY.of(row) for row in rows], scale(ENERGY, rows)
-    order = "Within a precision, the larger the batch, the further right."
+    order = "Within a precision, larger batches are further right."
     if any(figure.value is not None for figure in joules):
-        caption = f"GPU energy per generated token of every cell, by the precision asked for. {order}"
+        caption = f"GPU energy per generated token of each cell, by requested precision. {order}"
         return _strip(rows, joules, unit.factor, f"{ENERGY.title} ({unit.unit})", caption)
     caption = (
-        "Time per generated token of every cell (the inverse of its throughput), by the precision asked for:"
-        f" no cell has joules. {order}"
+        "Time per generated token of each cell (the inverse of its throughput), by requested precision;"
+        f" no cell has a measured energy. {order}"
     )
     return _strip(rows, [_time_cost(row) for row in rows], 1e3, "Time per generated token (ms/token)", caption)
 
 
 def _time_cost(row: Row) -> Figure:
-    """Seconds a token, as the inverse of throughput; its interval is the inverse too."""
+    """Seconds per token and their interval, as the inverse of throughput."""
     rate = THROUGHPUT.of(row)
     if not rate.value:
         return Figure(value=None, reason=rate.reason or "no token was generated")
@@ -102,10 +102,12 @@ def _strip(rows: Sequence[Row], figures: Sequence[Figure], factor: float, title:
     traces = []
     for at, precision in enumerate(present):
         members = [i for i in kept if rows[i]["precision"] == precision]
-        across = [at + 0.6 * _place(batches, rows[i]["batch_size"]) for i in members]
-        symbols = [marks.SHAPES[precision] + marks.filling(figures[i]) for i in members]
-        trace = marks.of_precision(precision, [(x, kept[i], i) for x, i in zip(across, members, strict=True)], symbols)
-        trace["error_y"] = marks.bars([figures[i] for i in members], factor)
+        across = [at + 0.6 * _offset(batches, rows[i]["batch_size"]) for i in members]
+        symbols = [marks.SHAPES[precision] + marks.fill(figures[i]) for i in members]
+        trace = marks.precision_trace(
+            precision, [(x, kept[i], i) for x, i in zip(across, members, strict=True)], symbols
+        )
+        trace["error_y"] = marks.error_bars([figures[i] for i in members], factor)
         traces.append(trace)
     ticks = {"tickmode": "array", "tickvals": list(range(len(present))), "ticktext": present, "showgrid": False}
     return Chart(
@@ -114,13 +116,13 @@ def _strip(rows: Sequence[Row], figures: Sequence[Figure], factor: float, title:
             "xaxis": {"title": {"text": "Precision"}, "zeroline": False, **ticks},
             "yaxis": marks.axis(title, list(kept.values())),
         },
-        traces=[*traces, *marks.legend(traces, [figures[i] for i in kept])],
+        traces=[*traces, *marks.legend_entries(traces, [figures[i] for i in kept])],
         missing=_reasons(figure for figure in figures if not figure.value),
     )  # fmt: skip
 
 
-def _place(batches: Sequence[int], batch: int) -> float:
-    """Where a batch size stands among all, from -0.5 to 0.5: cells of one precision would hide each other."""
+def _offset(batches: Sequence[int], batch: int) -> float:
+    """A batch size's offset on the axis, from -0.5 to 0.5, so that cells of one precision do not overlap."""
     return batches.index(batch) / (len(batches) - 1) - 0.5 if len(batches) > 1 else 0.0
 
 
@@ -134,7 +136,7 @@ def _latencies(rows: Sequence[Row]) -> list[Chart]:
 
 
 def _latency(rows: Sequence[Row], key: str, name: str) -> Chart:
-    """Three marks a cell on one upright line: median, 90th and 99th percentile."""
+    """Three marks per cell on one vertical line: median, 90th and 99th percentile."""
     measured = [i for i, row in enumerate(rows) if row[f"{key}_p50_s"] is not None]
     labels = _unique_labels(rows, measured)
     shapes = {"p50": "circle", "p90": "line-ew-open", "p99": "triangle-down"}
@@ -162,8 +164,8 @@ def _latency(rows: Sequence[Row], key: str, name: str) -> Chart:
     quantity = Quantity(key=key, title=key.upper(), unit="s", column=f"{key}_p50_s", why_null=TPOT.why_null)
     return Chart(
         id=f"latency-{key}", title=name, traces=traces if measured else [], layout=layout, cap=LATENCY_CELLS,
-        caption="Over all requests of a cell's window: median (circle), 90th percentile (bar) and 99th (triangle)."
-        " The upright line is the spread between median and 99th, not an uncertainty.",
+        caption="Of all requests in a cell's window: median (circle), 90th percentile (bar) and 99th (triangle). The"
+        " vertical line runs from the median to the 99th percentile; it is not an uncertainty.",
         missing=_reasons(quantity.of(row) for row in rows if row[f"{key}_p50_s"] is None),
     )  # fmt: skip
 
@@ -171,13 +173,14 @@ def _latency(rows: Sequence[Row], key: str, name: str) -> Chart:
 def _memory(rows: Sequence[Row]) -> Chart:
     chart = _scatter(
         rows, id="memory", title="Memory", x=MODEL_MEMORY, y=PEAK_MEMORY,
-        caption="Peak memory of the window against the loaded model's own. The distance to the dotted line of equality"
-        " is what cache, activations and the runtime take. On a GPU the caching allocator says the peak; on a CPU it is"
-        " the high-water mark of the whole process, which holds what earlier runs left too.",
+        caption="Peak memory in the window against the memory of the loaded model. The distance from the dotted line"
+        " (equal memory) is what cache, activations and the runtime need. On a GPU the peak is the caching allocator's;"
+        " on a CPU it is the high-water mark of the whole process, which includes memory from earlier runs.",
     )  # fmt: skip
     sizes = [row["model_memory_mb"] for row in rows if row["model_memory_mb"] and row["peak_memory_mb"]]
     if sizes:
-        chart.layout["xaxis"]["type"] = chart.layout["yaxis"]["type"] = "log"  # else the line of equality would bend
+        # with two logarithmic axes the line of equality is straight
+        chart.layout["xaxis"]["type"] = chart.layout["yaxis"]["type"] = "log"
         ends = [min(sizes), max(sizes)]
         chart.traces.append(
             {"type": "scatter", "mode": "lines", "name": "equal", "x": ends, "y": ends, "rows": [None, None],
@@ -191,15 +194,15 @@ def _flops(rows: Sequence[Row]) -> Chart:
         rows, id="flops", title="FLOPs by method", x=FLOPS, y=FLOPS_PER_S,
         methods=True,
         caption="FLOPs of one inference (whole batch, prefill and every decode pass) against the FLOP/s achieved."
-        " Colour tells the precision; shape tells the method: calflops, a closed form from the architecture, or 2 x"
-        " parameters x tokens; filling tells how far the method can be trusted here.",
+        " Colour shows the precision. Shape shows the method: calflops, a closed form from the architecture, or 2 x"
+        " parameters x tokens. Fill shows the confidence.",
     )  # fmt: skip
 
 
 def _scatter(
     rows: Sequence[Row],
     *,
-    id: str,  # noqa: A002 (the word that the page's element has)
+    id: str,  # noqa: A002 (the name of the attribute in the page)
     title: str,
     caption: str,
     x: Quantity,
@@ -207,7 +210,7 @@ def _scatter(
     front: bool = False,
     methods: bool = False,
 ) -> Chart:
-    """A mark for each row that has both figures, with an error bar for each interval; one trace a precision."""
+    """A mark for each row that has both values, with an error bar for each interval; one trace per precision."""
     pairs = [(x.of(row), y.of(row), i) for i, row in enumerate(rows)]
     kept = [(a, u, i) for a, u, i in pairs if a.value and u.value]
     wide, high = scale(x, rows), scale(y, rows)
@@ -216,17 +219,17 @@ def _scatter(
     for precision in marks.precisions(rows, [i for _, _, i in kept]):
         members = [(a, u, i) for a, u, i in kept if rows[i]["precision"] == precision]
         symbols = [
-            (marks.METHOD_SHAPES[u.method or ""] if methods else marks.SHAPES[precision]) + marks.filling(u)
+            (marks.METHOD_SHAPES[u.method or ""] if methods else marks.SHAPES[precision]) + marks.fill(u)
             for _, u, _ in members
         ]
-        trace = marks.of_precision(precision, [(*at[i], i) for _, _, i in members], symbols)
-        trace["error_x"] = marks.bars([a for a, _, _ in members], wide.factor)
-        trace["error_y"] = marks.bars([u for _, u, _ in members], high.factor)
+        trace = marks.precision_trace(precision, [(*at[i], i) for _, _, i in members], symbols)
+        trace["error_x"] = marks.error_bars([a for a, _, _ in members], wide.factor)
+        trace["error_y"] = marks.error_bars([u for _, u, _ in members], high.factor)
         traces.append(trace)
     lines = [_front(rows, at)] if front and kept else []
     return Chart(
         id=id, title=title, caption=caption,
-        traces=[*traces, *lines, *marks.legend(traces, [u for _, u, _ in kept], methods=methods)],
+        traces=[*traces, *lines, *marks.legend_entries(traces, [u for _, u, _ in kept], methods=methods)],
         layout={
             "xaxis": marks.axis(f"{x.title} ({wide.unit})", [at[i][0] for i in at]),
             "yaxis": marks.axis(f"{y.title} ({high.unit})", [at[i][1] for i in at]),
@@ -236,7 +239,7 @@ def _scatter(
 
 
 def _front(rows: Sequence[Row], at: dict[int, tuple[float, float]]) -> dict[str, Any]:
-    """Every group's front as one trace, a gap between two groups. Its points are marks already: no second count."""
+    """The fronts of all groups as one trace of lines, with gaps between the groups."""
     trace: dict[str, Any] = {"type": "scatter", "mode": "lines", "name": "Pareto front", "hoverinfo": "skip",
                              "line": {"width": 1.5, "color": "ink", "shape": "vh"},
                              "x": [], "y": [], "rows": [], "connectgaps": False}  # fmt: skip
@@ -249,26 +252,29 @@ def _front(rows: Sequence[Row], at: dict[int, tuple[float, float]]) -> dict[str,
 
 
 def _reasons(figures: Iterable[Figure]) -> dict[str, int]:
-    """How many figures are missing for each reason, the commonest first."""
+    """The number of figures missing for each reason, the most common first."""
     counts: dict[str, int] = {}
     for figure in figures:
-        reason = figure.reason or "the figure is zero, which a logarithmic axis cannot show"
+        reason = figure.reason or "the value is zero, which a logarithmic axis cannot show"
         counts[reason] = counts.get(reason, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _unique_labels(rows: Sequence[Row], indices: Sequence[int]) -> list[str]:
-    """A cell's place on a category axis: plotly would lay two cells with one label on each other."""
-    labels = [_label(rows[i], other) for i, other in zip(indices, varied([rows[i] for i in indices]), strict=True)]
-    seen = Counter(labels)
+    """A distinct label for each cell on a category axis: plotly would put two cells with one label in one place."""
+    labels = [
+        _label(rows[i], other) for i, other in zip(indices, varying_settings([rows[i] for i in indices]), strict=True)
+    ]
+    counts = Counter(labels)
     return [
-        f"{label} {rows[i]['cell_id']}" if seen[label] > 1 else label for label, i in zip(labels, indices, strict=True)
+        f"{label} {rows[i]['cell_id']}" if counts[label] > 1 else label
+        for label, i in zip(labels, indices, strict=True)
     ]
 
 
 def _label(row: Row, other: Mapping[str, str]) -> str:
     tokens = f"{row['input_tokens']}→{row['output_tokens']}"
-    settings = spelled({short(name): value for name, value in other.items()})
+    settings = format_settings({short_name(name): value for name, value in other.items()})
     if len(settings) > _SETTINGS_WIDTH:
         settings = settings[:_SETTINGS_WIDTH] + "…"
     return f"{row['model']} {row['precision']} b{row['batch_size']} {tokens} {settings}".rstrip()

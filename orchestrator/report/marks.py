@@ -1,14 +1,14 @@
-"""How a row is drawn, as the plain data of plotly.js: marks, their legend, error bars, axes.
+"""How a row is drawn, as plain data for plotly.js: marks, their legend, error bars, axes.
 
-One code holds in every chart: colour and shape tell the precision (in the FLOPs chart the shape tells the method), the
-filling tells the confidence. Neither is told by colour alone. Colours are Okabe and Ito's, its black and yellow
-replaced: black is lost on a dark page, yellow on a white one.
+All charts use one code: colour and shape show the precision (in the FLOPs chart the shape shows the method), the fill
+shows the confidence. Nothing is shown by colour alone. The colours are Okabe and Ito's, without black and yellow: black
+is invisible on a dark page, yellow on a white one.
 """
 
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from orchestrator.report.figures import Figure, Row
+from orchestrator.report.quantities import Figure, Row
 from workers.records import PRECISIONS, FlopsMethod
 
 COLOURS = {
@@ -29,23 +29,23 @@ SHAPES: dict[str, str] = dict(
     )
 )
 METHOD_SHAPES: dict[str, str] = dict(zip(get_args(FlopsMethod), ("circle", "square", "triangle-up"), strict=True))
-FILLINGS = {"high": "", "medium": "-open-dot", "low": "-open"}
-"""Solid, a ring with a dot, an empty ring: told apart in grey print as well."""
+FILLS = {"high": "", "medium": "-open-dot", "low": "-open"}
+"""Solid, a ring with a dot, an empty ring: they differ in grey print as well."""
 
 
 def precisions(rows: Sequence[Row], indices: Sequence[int]) -> list[str]:
-    """The precisions among these rows, in the vocabulary's order."""
-    found = {rows[i]["precision"] for i in indices}
-    return [precision for precision in PRECISIONS if precision in found]
+    """The precisions of these rows, in the order of `PRECISIONS`."""
+    present = {rows[i]["precision"] for i in indices}
+    return [precision for precision in PRECISIONS if precision in present]
 
 
-def filling(figure: Figure) -> str:
-    """What to append to a mark's symbol, so that it tells the figure's confidence."""
-    return FILLINGS[figure.confidence] if figure.confidence else ""
+def fill(figure: Figure) -> str:
+    """The suffix of a mark's symbol that shows the figure's confidence."""
+    return FILLS[figure.confidence] if figure.confidence else ""
 
 
-def of_precision(precision: str, points: Sequence[tuple[Any, Any, int]], symbols: Sequence[str]) -> dict[str, Any]:
-    """A trace of marks of one precision, each at (x, y) with its row."""
+def precision_trace(precision: str, points: Sequence[tuple[Any, Any, int]], symbols: Sequence[str]) -> dict[str, Any]:
+    """The marks of one precision, as a trace. Points are (x, y, row)."""
     return {
         "type": "scatter", "mode": "markers", "name": precision, "legendgroup": precision, "showlegend": False,
         "x": [x for x, _, _ in points], "y": [y for _, y, _ in points], "rows": [i for _, _, i in points],
@@ -53,18 +53,18 @@ def of_precision(precision: str, points: Sequence[tuple[Any, Any, int]], symbols
     }  # fmt: skip
 
 
-def legend(
+def legend_entries(
     traces: Sequence[dict[str, Any]], figures: Sequence[Figure], *, methods: bool = False
 ) -> list[dict[str, Any]]:
-    """Legend entries without a mark: plotly would draw a trace's first mark there, whatever its filling says."""
+    """Legend entries as traces without points. Plotly's own would show the fill of each trace's first mark."""
     names = [trace["name"] for trace in traces]
-    entries = [(n, "circle" if methods else SHAPES[n], COLOURS[n], n) for n in names]
+    entries = [(name, "circle" if methods else SHAPES[name], COLOURS[name], name) for name in names]
     if methods:
         used = {figure.method for figure in figures}
         entries += [(f"by {m}", s, "ink", "") for m, s in METHOD_SHAPES.items() if m in used]
     graded = {figure.confidence for figure in figures}
     entries += [
-        (f"{grade} confidence", f"circle{filling}", "ink", "") for grade, filling in FILLINGS.items() if grade in graded
+        (f"{grade} confidence", f"circle{suffix}", "ink", "") for grade, suffix in FILLS.items() if grade in graded
     ]
     return [
         {"type": "scatter", "mode": "markers", "name": name, "legendgroup": group or name,
@@ -74,8 +74,8 @@ def legend(
     ]  # fmt: skip
 
 
-def bars(figures: Sequence[Figure], factor: float) -> dict[str, Any]:
-    """95 % intervals as error bars, cut at half and at double the figure: an unstable one would flatten all others."""
+def error_bars(figures: Sequence[Figure], factor: float) -> dict[str, Any]:
+    """95 % intervals as error bars, clipped at half and at double the value, which keeps the chart readable."""
     arms = [_arms(figure, factor) for figure in figures]
     return {
         "type": "data", "symmetric": False, "array": [up for up, _ in arms], "arrayminus": [down for _, down in arms],
@@ -91,8 +91,8 @@ def _arms(figure: Figure, factor: float) -> tuple[float | None, float | None]:
 
 
 def axis(title: str, values: Sequence[float | None]) -> dict[str, Any]:
-    """Logarithmic where the figures span more than a decade."""
+    """An axis, logarithmic if the values span more than a decade."""
     present = [value for value in values if value]
     spread = max(present) / min(present) if present else 1.0
-    kind = {"type": "log", "dtick": "D2"} if spread > 10 else {"type": "linear"}  # D2: labels at 1, 2 and 5
-    return {**kind, "title": {"text": title}}
+    scale = {"type": "log", "dtick": "D2"} if spread > 10 else {"type": "linear"}  # D2: labels at 1, 2 and 5
+    return {**scale, "title": {"text": title}}

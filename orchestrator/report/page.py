@@ -1,4 +1,4 @@
-"""Rows -> one HTML page that needs nothing but itself. Jinja escapes whatever comes from the results."""
+"""Rows -> one self-contained HTML page. Jinja escapes all text from the results."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator import labels
 from orchestrator.report import answers, charts
-from orchestrator.report.figures import (
+from orchestrator.report.numbers import UNSTABLE, WHAT_TO_DO, Scale, count_cells, scale
+from orchestrator.report.quantities import (
     E2E,
     ENERGY,
     FLOPS,
@@ -32,14 +32,16 @@ from orchestrator.report.figures import (
     Row,
     peak_is_of_process,
 )
-from orchestrator.report.numbers import UNSTABLE, WHAT_TO_DO, Scale, scale
+from orchestrator.results import labels
 from workers.records.text import one_line
 
 GLYPHS = {"high": "●", "medium": "◉", "low": "○"}
-"""The same fillings as the charts' marks."""
+"""The same fills as the charts' marks."""
 _ESTIMATORS = ("calflops", "architecture", "parameter_estimate", "dispatcher")
 _GROUPS_SHOWN = 4
 _ROWS_LISTED = 250
+_REASONS_SHOWN = 5
+"""The most reasons under a chart, if the notes below the table list the others."""
 _DASH = "\u2013"
 _ENVIRONMENT = (
     "host", "device", "gpu_names", "driver_version", "cuda_version", "cpu_name", "cpu_threads", "memory_total_mb",
@@ -55,30 +57,42 @@ class TableCell:
     sort: str | None = None
     glyph: str = ""
     provenance: int | None = None
-    """Number of the sentence that says how it was obtained."""
+    """Number of the sentence that says how the value was obtained."""
     note: int | None = None
-    """Number of the reason why there is none."""
+    """Number of the reason why there is no value."""
 
 
 @dataclass
 class Notes:
-    """Sentences that many figures share, numbered from 1 as they are met: thousands of cells have a handful of them."""
+    """Distinct sentences, numbered from 1: thousands of cells share a handful of them."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, sentence: str) -> int:
-        """The sentence's number, a new one where it is new."""
+        """The sentence's number; a new sentence gets the next one."""
         return self.numbers.setdefault(sentence, len(self.numbers) + 1)
 
 
 def render(rows: Sequence[Row]) -> str:
-    """The page. Raises ValueError where there is no row to tell the sweep from."""
+    """The page as HTML.
+
+    Raises:
+        ValueError: There are no rows.
+    """
     if not rows:
-        raise ValueError("the results have no rows: there is nothing to report")
+        raise ValueError("the results have no rows, so there is nothing to report")
     drawn, reasons, provenances, quantities = charts.charts(rows), Notes(), Notes(), _quantities(rows)
     scales = {quantity.key: scale(quantity, rows) for quantity in quantities}
-    settings = labels.varied(rows)
-    optional = sorted({name for some in settings for name in some})
+    settings = labels.varying_settings(rows)
+    optional = sorted({name for varying in settings for name in varying})
+    table = [
+        (
+            row,
+            [_option(row, varying, name) for name in optional],
+            [_cell(q.of(row), scales[q.key], reasons, provenances) for q in quantities],
+        )
+        for row, varying in zip(rows, settings, strict=True)
+    ]
     environment = Environment(
         loader=PackageLoader("orchestrator.report", "template"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -90,24 +104,18 @@ def render(rows: Sequence[Row]) -> str:
         rows_listed=_ROWS_LISTED,
         headers=[(quantity.title, scales[quantity.key].unit) for quantity in quantities],
         optional=[name if "." in name else name.replace("_", " ").capitalize() for name in optional],
-        rows=[
-            (
-                row,
-                [_option(row, some, name) for name in optional],
-                [_cell(q.of(row), scales[q.key], reasons, provenances) for q in quantities],
-            )
-            for row, some in zip(rows, settings, strict=True)
-        ],
+        rows=table,
         reasons=list(reasons.numbers),
         choices={name: list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "precision", "status")},
-        charts=drawn,
-        data=_for_script(drawn, list(provenances.numbers)),
+        charts=[(chart, *_missing(chart, reasons)) for chart in drawn],
+        data=_script_json(drawn, list(provenances.numbers)),
         estimates=_estimates(rows),
         failures=[(row, one_line(row["error_message"] or "no message")) for row in rows if row["status"] != "ok"],
         mixed=[row for row in rows if row["mixed"]],
         environments=_environments(rows),
         environment_names=_ENVIRONMENT,
         glyphs=GLYPHS,
+        count_cells=count_cells,
         unstable=(UNSTABLE, WHAT_TO_DO),
         peak_of_process=PEAK_OF_PROCESS if any(map(peak_is_of_process, rows)) else "",
         css=_asset("template/page.css"),
@@ -116,8 +124,18 @@ def render(rows: Sequence[Row]) -> str:
     )
 
 
+def _missing(chart: charts.Chart, notes: Notes) -> tuple[list[tuple[str, int]], int]:
+    """The reasons to list under the chart, with their counts, and the number of others that only the notes list."""
+    listed = [
+        (reason, count)
+        for i, (reason, count) in enumerate(chart.missing.items())
+        if i < _REASONS_SHOWN or reason not in notes.numbers
+    ]
+    return listed, len(chart.missing) - len(listed)
+
+
 def _option(row: Row, settings: Mapping[str, str], name: str) -> str:
-    """A setting that the sweep varies, as one row has it."""
+    """The row's value of a setting that the sweep varies."""
     default = "default" if "." in name else row[name]
     return settings.get(name) or ("any" if default is None else str(default))
 
@@ -130,7 +148,7 @@ def _quantities(rows: Sequence[Row]) -> list[Quantity]:
 
 
 def _head(rows: Sequence[Row]) -> dict[str, Any]:
-    """What the title says: sweep, when, where, card."""
+    """The page's head: sweep, time, hosts, devices and counts."""
     first = rows[0]
     begun = datetime.fromtimestamp(first["started_unix_s"], UTC)
     return {
@@ -141,12 +159,12 @@ def _head(rows: Sequence[Row]) -> dict[str, Any]:
         "driver_host": first["driver_host"],
         "statuses": {s: sum(r["status"] == s for r in rows) for s in dict.fromkeys(r["status"] for r in rows)},
         "total": len(rows),
-        "joules": sum(ENERGY.of(row).value is not None for row in rows),
+        "with_energy": sum(ENERGY.of(row).value is not None for row in rows),
     }  # fmt: skip
 
 
 def _answer(rows: Sequence[Row], group: answers.Group, scales: dict[str, Scale]) -> dict[str, Any]:
-    """The group's fastest and cheapest cell, and the best that each precision can do."""
+    """The group's fastest and cheapest cell, and the best cells of each precision."""
     lines = []
     for precision, members in answers.by_precision(rows, group).items():
         fast, cheap = answers.fastest(rows, members), answers.cheapest(rows, members)
@@ -191,45 +209,45 @@ def _cell(figure: Figure, unit: Scale, reasons: Notes, provenances: Notes) -> Ta
 
 
 def _provenance(figure: Figure) -> str:
-    """How the figure was obtained, as the hover says it."""
+    """How the value was obtained, for the hover text."""
     parts = [
         f"method {figure.method}" if figure.method else "",
         f"confidence {figure.confidence}" if figure.confidence else "",
         figure.origin,
-        f"{UNSTABLE}: the interval is wider than the figure; {WHAT_TO_DO}" if figure.unstable else "",
+        f"{UNSTABLE}: the interval is wider than the value; {WHAT_TO_DO}" if figure.unstable else "",
     ]
     return "; ".join(part for part in parts if part)
 
 
 def _estimates(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What each FLOPs estimator says, once for every distinct answer: precisions mostly share theirs."""
+    """The result of each FLOPs estimator, with the precisions that share it."""
     unit = scale(FLOPS, rows)
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    estimates: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         if not row["flops_value"]:
             continue
-        others = [_against_verdict(row, name) for name in _ESTIMATORS]
+        others = [_deviation(row, name) for name in _ESTIMATORS]
         key = (
             *(row[name] for name in ("model", "batch_size", "input_tokens", "output_tokens", "flops_value")),
             *others,
         )
         new = {"row": row, "figure": _figure(FLOPS.of(row), unit), "others": others, "precisions": []}
-        entry = found.setdefault(key, new)
+        entry = estimates.setdefault(key, new)
         if row["precision"] not in entry["precisions"]:
             entry["precisions"].append(row["precision"])
-    return list(found.values())
+    return list(estimates.values())
 
 
-def _against_verdict(row: Row, estimator: str) -> tuple[str, str]:
-    """How far the estimator is from the verdict; or a dash, and why."""
+def _deviation(row: Row, estimator: str) -> tuple[str, str]:
+    """The estimator's relative difference from the reported FLOPs; or a dash and the reason."""
     value = row[f"flops_{estimator}"]
     if value is None:
-        return _DASH, json.loads(row["flops_failures"] or "{}").get(estimator, "this estimator was not asked")
+        return _DASH, json.loads(row["flops_failures"] or "{}").get(estimator, "this estimator did not run")
     return f"{value / row['flops_value'] - 1:+.2%}", ""
 
 
 def _environments(rows: Sequence[Row]) -> list[tuple[tuple[Any, ...], int]]:
-    """Every distinct environment, with how many cells were measured in it."""
+    """Every distinct environment, with the number of cells measured in it."""
     counts: dict[tuple[Any, ...], int] = {}
     for row in rows:
         if row["host"]:
@@ -239,16 +257,16 @@ def _environments(rows: Sequence[Row]) -> list[tuple[tuple[Any, ...], int]]:
 
 
 def _asset(name: str) -> Markup:
-    """A file of ours for a `<script>` or `<style>`: its text must not end the element early."""
+    """A file of this package for a `<script>` or `<style>`, escaped so that its text cannot end the element."""
     text = files("orchestrator.report").joinpath(name).read_text(encoding="utf-8")
     return Markup(re.sub(r"</(script|style)", r"<\\/\1", text, flags=re.IGNORECASE))  # noqa: S704 (files of this package)
 
 
-def _for_script(drawn: Sequence[charts.Chart], provenances: Sequence[str]) -> Markup:
-    """JSON that is safe inside `<script>`: no name in it can end the element or begin a comment there."""
+def _script_json(drawn: Sequence[charts.Chart], provenances: Sequence[str]) -> Markup:
+    """JSON that is safe inside `<script>`: no text in it can end the element or begin a comment."""
     specs = [{"id": c.id, "cap": c.cap, "data": c.traces, "layout": c.layout} for c in drawn]
     exact = json.dumps({"charts": specs, "provenances": provenances})
-    # six digits are more than a screen has; a page of 5,000 cells is a third smaller for it
+    # six digits are enough for a screen, and a page of 5,000 cells is a third smaller
     short = json.loads(exact, parse_float=lambda digits: float(f"{float(digits):.6g}"))
     text = json.dumps(short, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":

@@ -1,7 +1,7 @@
 """Which Ray cluster a driver is about to join, and whether it answers.
 
-Asked before `ray.init`, and answered in seconds: Ray tries an address where nobody listens for minutes, and then raises
-what it found in many lines.
+This check runs before `ray.init` and takes seconds. Ray itself tries an address where nothing listens for minutes, and
+then raises an error of many lines.
 """
 
 import difflib
@@ -15,26 +15,27 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray._private.utils import get_ray_address_file
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
+from workers.records.errors import JouleGridError
 from workers.records.text import one_line
 
 ANSWERS_WITHIN_S = 5.0
-"""A cluster that takes longer to answer counts as not there."""
+"""A cluster that takes longer to answer counts as absent. Unit: s."""
 
 _PORT = 6379
-"""Where a head listens unless `ray start` is told otherwise."""
+"""The default port of `ray start --head`."""
 
-_OWN = "RAY_ADDRESS=local starts a Ray on this machine instead"
+_OWN = "RAY_ADDRESS=local starts a new cluster on this machine instead"
 
 
-class ClusterError(Exception):
-    """There is no cluster to join, or none can be started. The message is one line, and says what to do."""
+class ClusterError(JouleGridError):
+    """No cluster can be joined or started. The message is one line, and says what to do."""
 
 
 def checked() -> str | None:
-    """`host:port` of the cluster that `ray.init()` is about to join; null where it is about to start one here.
+    """`host:port` of the cluster that `ray.init()` will join; null if it will start one on this machine.
 
     Raises:
-        ClusterError: The address is wrong, nobody answers there, or the cluster has no node on this machine.
+        ClusterError: The address is invalid, no cluster answers there, or the cluster has no node on this machine.
     """
     given = os.environ.get("RAY_ADDRESS", "")
     if given not in ("", "auto", "local"):
@@ -45,9 +46,10 @@ def checked() -> str | None:
         raise ClusterError(
             "RAY_ADDRESS=auto, but no Ray cluster runs on this machine: `ray start --head` starts one; " + _OWN
         ) from error
-    except (OSError, ValueError) as error:  # what the file holds is no address, or it cannot be read
+    except (OSError, ValueError) as error:  # the file holds no address, or cannot be read
         raise ClusterError(
-            f"{source()} names no Ray cluster ({one_line(str(error))}): remove it, or start one anew; {_OWN}"
+            f"{source()} does not name a Ray cluster ({one_line(str(error))}): remove it, or start a cluster with "
+            f"`ray start --head`; {_OWN}"
         ) from error
     if address is None:
         return None
@@ -64,13 +66,15 @@ def parsed(address: str) -> tuple[str, int]:
     """Host and port of an address as `RAY_ADDRESS` gives it.
 
     Raises:
-        ClusterError: It is none that a sweep's driver can use.
+        ClusterError: A sweep's driver cannot use it.
     """
-    takes = f"{source()}: {address!r} is no address of a cluster's head, which is HOST:PORT, `auto` or `local`"
+    problem = (
+        f"{source()}: {address!r} is not the address of a Ray cluster: use HOST:PORT of its head, `auto` or `local`"
+    )
     if "://" in address:
         dashboard = address if address.startswith("http") else "http://HEAD:8265"
         raise ClusterError(
-            f"{takes}: a sweep's driver runs on a node of its cluster. From elsewhere: "
+            f"{problem}. A sweep's driver runs on a node of its cluster; from elsewhere, submit a job: "
             f"ray job submit --address {dashboard} --working-dir . -- python -m orchestrator SWEEP.yaml"
         )
     host, _, port = address.rpartition(":")
@@ -78,19 +82,19 @@ def parsed(address: str) -> tuple[str, int]:
         words = difflib.get_close_matches(address.strip().lower(), ("auto", "local"), n=1)
         host = "".join(host.split())
         near = words[0] if words else f"{host or address.partition(':')[0] or 'HEAD'}:{_PORT}"
-        raise ClusterError(f"{takes}; did you mean {near!r}?")
+        raise ClusterError(f"{problem}; did you mean {near!r}?")
     return host.strip("[]"), int(port)
 
 
 def _is_host(name: str) -> bool:
     try:
-        return bool(name.encode("idna")) and len(name.split()) == 1  # as `socket` does; it raises where this does
+        return bool(name.encode("idna")) and len(name.split()) == 1  # `socket` encodes names in this way, too
     except UnicodeError:
         return False
 
 
 def source() -> str:
-    """What names the cluster to join: `RAY_ADDRESS`, or the file that `ray start` leaves on its machine."""
+    """What names the cluster to join: `RAY_ADDRESS`, or the file that `ray start` writes on its machine."""
     by_file = os.environ.get("RAY_ADDRESS", "") in ("", "auto")
     return str(get_ray_address_file(None)) if by_file else "RAY_ADDRESS"
 
@@ -99,7 +103,7 @@ def check_answers(address: str) -> None:
     """Return once a cluster answers at `host:port`.
 
     Raises:
-        ClusterError: It does not within seconds.
+        ClusterError: None answers within seconds.
     """
     if silence := _silence(address):
         raise ClusterError(f"no Ray cluster answers at {address}, which {source()} names: {silence}; {_OWN}")
@@ -112,7 +116,9 @@ def _silence(address: str) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     try:
-        channel = init_grpc_channel(address, options=ray_constants.GLOBAL_GRPC_OPTIONS)  # past `http_proxy`, as Ray
+        channel = init_grpc_channel(
+            address, options=ray_constants.GLOBAL_GRPC_OPTIONS
+        )  # as Ray does, this ignores `http_proxy`
     except (OSError, RuntimeError) as error:  # RAY_USE_TLS without its files
         return one_line(str(error))
     try:
@@ -120,10 +126,10 @@ def _silence(address: str) -> str | None:
         heads = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         heads.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=ANSWERS_WITHIN_S)
     except grpc.FutureTimeoutError:
-        return "what listens there is no Ray"
-    except grpc.RpcError as error:  # a head that asks for a token is one; what else ails it, Ray itself says
+        return "the server there is not Ray"
+    except grpc.RpcError as error:  # a head that requires a token is a head; `ray.init` reports other errors
         if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-            return "what listens there is no head of a Ray cluster"
+            return "the server there is not the head of a Ray cluster"
     finally:
         channel.close()
     return None

@@ -1,4 +1,4 @@
-"""What Ray raises -> how a run ended. What each fault looks like was tried on Ray 2.60 (ARCHITECTURE.md)."""
+"""Turns Ray's exceptions into failures of runs. Each was tried on Ray 2.60 (ARCHITECTURE.md)."""
 
 import re
 import socket
@@ -6,10 +6,10 @@ import socket
 from ray import exceptions
 
 from workers.records import ProcessFailure, Run
+from workers.records.redact import redact
 from workers.records.text import one_line
-from workers.redact import redact
 
-# Ray says "unavailable" for a node that was cut off, "died" for a process that was killed; to a sweep both are lost.
+# Ray calls a node that was cut off "unavailable" and a process that was killed "died"; for a sweep, both are lost.
 _LOST = (
     exceptions.RayActorError,
     exceptions.ActorUnschedulableError,
@@ -24,27 +24,24 @@ _LOST = (
     exceptions.RaySystemError,
 )
 
-NO_ROOM = "NoRoom"
-"""`error_type` of runs that no node can hold."""
-
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def failure(run: Run, error: Exception, *, host: str | None, attempt: int, rank: int | None = None) -> ProcessFailure:
-    """The typed failure for what `ray.get` raised."""
+    """The failure of a run for which `ray.get` raised `error`."""
     if isinstance(error, exceptions.OutOfMemoryError):
-        status, kind = "oom", "HostOutOfMemory"
+        status, error_type = "oom", "HostOutOfMemory"
     elif isinstance(error, _LOST):
-        status, kind = "lost", type(error).__name__
+        status, error_type = "lost", type(error).__name__
     else:
-        status, kind = "failed", type(error).__name__
+        status, error_type = "failed", type(error).__name__
     return ProcessFailure(
         cell_id=run.cell.cell_id,
         repeat=run.repeat,
         rank=rank,
         status=status,
-        error_type=kind,
-        error_message=in_a_line(error),
+        error_type=error_type,
+        error_message=first_line(error),
         traceback=redact(str(error)),
         host=host,
         attempt=attempt,
@@ -52,7 +49,7 @@ def failure(run: Run, error: Exception, *, host: str | None, attempt: int, rank:
 
 
 def timed_out(run: Run, timeout_s: float, *, host: str | None, attempt: int) -> ProcessFailure:
-    """The failure of a run that did not end in time; its processes were killed."""
+    """The failure of a run that did not end within `timeout_s`; its processes were killed."""
     return ProcessFailure(
         cell_id=run.cell.cell_id,
         repeat=run.repeat,
@@ -64,29 +61,29 @@ def timed_out(run: Run, timeout_s: float, *, host: str | None, attempt: int) -> 
     )
 
 
-_ENDS = {"oom": "ran out of memory", "timeout": "timed out", "failed": "failed"}
-"""How a run ends that would end so again, in words."""
+_ENDINGS = {"oom": "ran out of memory", "timeout": "timed out", "failed": "failed"}
+"""The statuses that another try would not change, in words."""
 
 
 def is_hopeless(failure: ProcessFailure) -> bool:
-    """Whether another try of the same cell would end the same way. What was lost may pass elsewhere."""
-    return failure.status in _ENDS and failure.attempt > 0
+    """Whether another try of the cell would fail in the same way. A run that was lost may succeed elsewhere."""
+    return failure.status in _ENDINGS and failure.attempt > 0
 
 
 def not_repeated(run: Run, failure: ProcessFailure) -> ProcessFailure:
-    """The end of a run that is not tried, since another repeat of its cell came to `failure`."""
+    """The failure of a run that is not tried because another repeat of its cell ended with `failure`."""
     return ProcessFailure(
         cell_id=run.cell.cell_id,
         repeat=run.repeat,
         status=failure.status,
         error_type=failure.error_type,
-        error_message=f"not tried: repeat {failure.repeat} {_ENDS[failure.status]}: {failure.error_message}",
+        error_message=f"not tried: repeat {failure.repeat} {_ENDINGS[failure.status]}: {failure.error_message}",
         attempt=0,
     )
 
 
-def untried(run: Run, reason: str, *, error_type: str = "Impossible") -> ProcessFailure:
-    """The failure of a run that nothing was tried for."""
+def skipped(run: Run, reason: str, *, error_type: str = "Impossible") -> ProcessFailure:
+    """The failure of a run that is skipped without a try."""
     return ProcessFailure(
         cell_id=run.cell.cell_id,
         repeat=run.repeat,
@@ -98,8 +95,8 @@ def untried(run: Run, reason: str, *, error_type: str = "Impossible") -> Process
     )
 
 
-def in_a_line(error: Exception) -> str:
-    """What an error says: its first line, or the last where that line only opens a worker's traceback."""
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or the last one if the first only opens a worker's traceback."""
     lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -1,7 +1,7 @@
-"""What talks to a bucket: a program of its own, which `bucket.py` starts, asks over pipes, and ends where it hangs.
+"""The program that calls a bucket. `bucket.py` starts it, talks to it over pipes, and kills it if it hangs.
 
-A call that the network holds cannot be ended within a process: Arrow's calls take no time limit that holds for a server
-that trickles, and hear no signal. Run by its path, so that it imports Arrow and nothing else.
+A process cannot end its own call that hangs: Arrow's time limits do not apply to a server that sends a byte now and
+then, and signals do not interrupt its calls. The program is run by its path, so that it imports nothing but Arrow.
 """
 
 import contextlib
@@ -20,46 +20,46 @@ from typing import Any
 import pyarrow.fs as pafs
 
 LENGTH = struct.Struct("!Q")
-"""What goes before each answer: its length in bytes."""
+"""The header of each answer: its length in bytes."""
 
-_AT_ONCE = 16
-"""Calls at once: each costs a round trip."""
+_PARALLEL = 16
+"""Parallel requests: each takes a round trip."""
 
 
 class Calls:
-    """What can be asked for. Names are within the URL's folder."""
+    """The calls. Names are relative to the URI's folder."""
 
     def open(self, uri: str) -> None:
-        """Find the place; asks the network at most for the bucket's region."""
+        """Open the folder; the only request may be for the bucket's region."""
         self._fs, self._root = pafs.FileSystem.from_uri(uri)
 
     def write(self, name: str, data: bytes) -> None:
-        """Put `data` under `name`."""
+        """Write `data` to `name`."""
         with self._fs.open_output_stream(self._path(name)) as stream:
             stream.write(data)
 
     def upload(self, name: str, path: str) -> None:
-        """Put a file's bytes under `name`."""
+        """Upload the file at `path` to `name`."""
         with open(path, "rb") as file, self._fs.open_output_stream(self._path(name)) as stream:  # noqa: PTH123 - plain
             shutil.copyfileobj(file, stream, 2**20)
 
     def read_all(self, names: Sequence[str]) -> list[bytes | None]:
-        """What stands under each name; null where there is no such name."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        """The contents of each name; null if it does not exist."""
+        with ThreadPoolExecutor(_PARALLEL) as pool:
             return list(pool.map(self._read, names))
 
     def entries(self, inside: str) -> dict[str, float]:
-        """Files directly in the subfolder, and when the bucket's own clock says each was written. Unit: s."""
-        found = self._fs.get_file_info(pafs.FileSelector(self._path(inside), allow_not_found=True))
-        return {info.base_name: info.mtime_ns / 1e9 for info in found if info.type == pafs.FileType.File}
+        """Files directly in the subfolder, with the bucket's time of their last write. Unit: s since 1970."""
+        infos = self._fs.get_file_info(pafs.FileSelector(self._path(inside), allow_not_found=True))
+        return {info.base_name: info.mtime_ns / 1e9 for info in infos if info.type == pafs.FileType.File}
 
     def move(self, name: str, to: str) -> None:
-        """Rename."""
+        """Rename a file."""
         self._fs.move(self._path(name), self._path(to))
 
     def delete_all(self, names: Sequence[str]) -> None:
-        """Remove the names; nothing happens where one is none."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        """Delete the names that exist."""
+        with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(self._delete, names))
 
     def _path(self, name: str) -> str:
@@ -78,24 +78,24 @@ class Calls:
 
 
 def main() -> None:
-    """Answer what is asked on stdin, in order, until that closes: whoever asks is gone then, and so is this."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this decides
-    asked: SimpleQueue[tuple[str, tuple[Any, ...]]] = SimpleQueue()
+    """Answer the calls from stdin in order, until it closes because the caller ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides when this ends
+    calls: SimpleQueue[tuple[str, tuple[Any, ...]]] = SimpleQueue()
     answers = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
-    threading.Thread(target=_answer, args=(asked.get, answers), daemon=True).start()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries that print must not corrupt the answers
+    threading.Thread(target=_answer, args=(calls.get, answers), daemon=True).start()
     while True:
         try:
-            asked.put(pickle.load(sys.stdin.buffer))  # noqa: S301 - from the process that started this
+            calls.put(pickle.load(sys.stdin.buffer))  # noqa: S301 - from the process that started this
         except EOFError:
-            os._exit(0)  # also while a call hangs
+            os._exit(0)  # even while a call hangs
 
 
-def _answer(next_asked: Callable[[], tuple[str, tuple[Any, ...]]], answers: int) -> None:
+def _answer(next_call: Callable[[], tuple[str, tuple[Any, ...]]], answers: int) -> None:
     calls = Calls()
     with os.fdopen(answers, "wb") as out:
         while True:
-            name, arguments = next_asked()
+            name, arguments = next_call()
             answer: tuple[Any, str | None]
             try:
                 answer = (getattr(calls, name)(*arguments), None)

@@ -1,4 +1,4 @@
-"""A folder's lock on a disk: the kernel's, on a file that stays."""
+"""The lock of a folder on a disk: a kernel lock (flock) on a file that is never removed."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ log = logging.getLogger("joulegrid")
 
 
 class FileLock:
-    """Held while entered. The kernel's lock cannot be taken over, but the file can be deleted, and another one locked.
+    """Held while entered. Nobody can take over a kernel lock, but somebody can delete the file and lock a new one.
 
     Raises:
         StoreError: Another process holds it.
@@ -25,7 +25,7 @@ class FileLock:
         self._refusal: StoreError | None = None
 
     def __enter__(self) -> Self:
-        self._file = self._locked()
+        self._file = self._open_locked()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -33,38 +33,38 @@ class FileLock:
 
     @property
     def lost(self) -> bool:
-        """Whether another driver has the folder. A lock that was deleted is noticed here, and taken again if it can."""
-        if self._refusal is None and not _stands_at(self._file, self._path):
-            self._take_again()
+        """Whether another driver holds the folder. If the lock file was deleted, this tries to lock a new one."""
+        if self._refusal is None and not _is_at(self._file, self._path):
+            self._lock_again()
         return self._refusal is not None
 
     def check(self) -> None:
-        """Raise where another driver has the folder.
+        """Raise an error if another driver holds the folder.
 
         Raises:
-            StoreError: Says which.
+            StoreError: Another driver holds the folder; the message names it.
         """
         if self.lost and self._refusal is not None:
             raise self._refusal
 
-    def _take_again(self) -> None:
+    def _lock_again(self) -> None:
         try:
-            file = self._locked()
+            file = self._open_locked()
         except StoreError as error:
-            self._refusal = StoreError(f"{self._path} was deleted while this driver held it, and now {error}")
+            self._refusal = StoreError(f"{self._path} was deleted while this driver held it; now {error}")
             return
-        log.warning("%s was deleted while this driver held it; it holds a new one", self._path)
+        log.warning("%s was deleted while this driver held it; this driver locked a new one", self._path)
         os.close(self._file)
         self._file = file
 
-    def _locked(self) -> int:
-        """The file, open and locked."""
+    def _open_locked(self) -> int:
+        """Open the file and lock it."""
         while True:
-            file = self._opened()
+            file = self._open()
             try:
                 self._lock(file)
-                if _stands_at(file, self._path):  # not where somebody deleted it between the two
-                    with contextlib.suppress(OSError):  # on a full disk it holds, though it cannot say whose it is
+                if _is_at(file, self._path):  # else somebody deleted it before it was locked
+                    with contextlib.suppress(OSError):  # on a full disk, the lock holds without its owner's name
                         os.ftruncate(file, 0)
                         os.pwrite(file, this_process().encode(), 0)
                     return file
@@ -73,7 +73,7 @@ class FileLock:
                 raise
             os.close(file)
 
-    def _opened(self) -> int:
+    def _open(self) -> int:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -84,14 +84,14 @@ class FileLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            who = os.pread(file, 1000, 0).decode(errors="replace")
-            raise StoreError(held_by(self._out, who or "another process")) from None
-        except OSError as error:  # a shared file system that knows no locks
+            owner = os.pread(file, 1000, 0).decode(errors="replace")
+            raise StoreError(held_by(self._out, owner or "another process")) from None
+        except OSError as error:  # a shared file system without locks
             raise StoreError(f"cannot lock {self._path}: {error.strerror}") from error
 
 
-def _stands_at(file: int, path: Path) -> bool:
-    """Whether the open file is the one under that name; one that cannot be looked at is taken to be."""
+def _is_at(file: int, path: Path) -> bool:
+    """Whether the open file is the one at `path`; assumed if `path` cannot be read."""
     try:
         return os.path.samestat(os.fstat(file), path.stat(follow_symlinks=False))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Who holds a folder, in words, and how a machine is known."""
+"""Names the process that holds a folder, and identifies its machine."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ def this_process() -> str:
 
 
 def this_machine() -> str | None:
-    """This boot of this host, and its table of processes: containers have their own. Null where neither is known."""
+    """Identifies this boot of this host and its process namespace (containers have their own); null if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -20,5 +20,5 @@ def this_machine() -> str | None:
 
 
 def held_by(out: str, who: str) -> str:
-    """The error of whoever comes second."""
-    return f"out: {out!r} is being written by {who}; wait for it, or give this sweep an `out` of its own"
+    """The error message for a driver that finds the folder in use."""
+    return f"out: {out!r} is being written by {who}; wait until it ends, or give this sweep another `out`"

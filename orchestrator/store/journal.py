@@ -1,7 +1,7 @@
-"""The journal: every finished run, one JSON file each, on disk before the next run is taken in.
+"""The journal: one JSON file per finished run, written before the next run is accepted.
 
-`journal/<cell_id>.<repeat>.json` holds `{"version", "environment", "device", "outcome"}`. JSON and not pickle: reading
-it runs nothing.
+`journal/<cell_id>.<repeat>.json` holds `{"version", "environment", "device", "outcome"}`. It is JSON and not
+pickle, so that reading it executes nothing.
 """
 
 import time
@@ -19,20 +19,20 @@ from workers.records import Outcome, Record, Run
 JOURNAL_VERSION: Literal[1] = 1
 """1: the first."""
 
-SET_ASIDE = "journal-corrupt"
+CORRUPT = "journal-corrupt"
 
-_TRIES_S = (0.2, 1.0, 3.0)
-"""Pauses between tries of a refused write: a bucket that throttles recovers, a full disk does not."""
+_RETRY_PAUSES_S = (0.2, 1.0, 3.0)
+"""Pauses between attempts of a failed write: a bucket that throttles recovers. Unit: s."""
 
-_PATIENCE_S = 20.0
-"""No further try is begun this long after the first: a network that refuses only after so long will again."""
+_RETRY_FOR_S = 20.0
+"""No retry starts later than this after the first attempt: slow failures repeat. Unit: s."""
 
-_AHEAD = 256
-"""Files read ahead of whoever takes them in: the driver's memory must not grow with the sweep."""
+_BATCH = 256
+"""Files read at a time, so that the driver's memory does not grow with the sweep."""
 
 
 class _Entry(Record):
-    """One file of the journal."""
+    """The contents of a journal file."""
 
     version: Literal[1]
     environment: str
@@ -44,11 +44,11 @@ class Journal:
     """The finished runs of one output folder.
 
     Args:
-        folder: Where they lie.
-        environment: Fingerprint of what measures (versions). Runs of another one are measured anew.
-        device: What `device: auto` comes to here, `cuda` or `cpu`. Runs of the other one are measured anew; null, for
-            reading only: any.
-        hold: The lock of the folder, where this driver writes there: nothing is written once another has it.
+        folder: The output folder.
+        environment: Fingerprint of the installed versions. Runs of another environment are measured again.
+        device: What `device: auto` means here, `cuda` or `cpu`. Runs on the other one are measured again. Null accepts
+            both, for reading only.
+        hold: The lock of the folder, needed for writing: nothing is written after another driver took it over.
     """
 
     def __init__(self, folder: Folder, environment: str, device: str | None = None, hold: Hold | None = None) -> None:
@@ -62,15 +62,15 @@ class Journal:
 
     @property
     def refused(self) -> bool:
-        """Whether the place takes no more runs: nothing further should be measured."""
+        """Whether a write failed for good; nothing more should be measured then."""
         return self._refusal is not None
 
     def append(self, outcome: Outcome) -> None:
-        """Write one finished run; where the place refuses it, with patience, it is rescued to this host's own disk.
+        """Write one finished run. If the write fails after retries, save the run on this host's disk instead.
 
-        A refusal is raised by `check`, not here: runs that are finished by then have to be taken in first.
+        `check` raises the error, not this method: the other finished runs have to be saved first.
         """
-        assert self._device is not None, "this journal is for reading"
+        assert self._device is not None, "this journal is read-only"
         entry = _Entry(version=JOURNAL_VERSION, environment=self._environment, device=self._device, outcome=outcome)
         data = entry.model_dump_json().encode()
         if self._refusal is None:
@@ -80,66 +80,64 @@ class Journal:
             self._rescue.put(_file(outcome.run.key), data)
 
     def check(self) -> None:
-        """Raise what kept a run from being written.
+        """Raise the error of the first run that could not be written, if there is one.
 
         Raises:
-            StoreError: Names the place, and where the runs are that were rescued.
+            StoreError: A write failed; the message says where the runs were saved instead.
         """
         if self._refusal is not None and self._rescue is not None:
             raise StoreError(f"{self._refusal}. {self._rescue.advice(self._folder.path('journal'))}")
 
     def finished(self, *, retry_failed: bool = False, among: Collection[str] | None = None) -> dict[str, str]:
-        """The runs that need not be made again, by key, with what they came to (`ok`, `failed`, `oom`...).
+        """The finished runs of this environment, key -> status (`ok`, `failed`, `oom`...).
 
-        They are of this environment, and ok unless failures are to stand.
-
-        Runs that were `skipped` never count: whether they still must be is asked again each time.
+        Runs that were `skipped` are not included: whether to skip them is decided each time.
 
         Args:
-            retry_failed: Whether failures are to be measured again.
-            among: Keys to look at; null: all.
+            retry_failed: Leave out failed runs, so that they are measured again.
+            among: The keys to check; null checks all.
         """
-        taken = {"ok"} if retry_failed else {"ok", "failed", "oom", "timeout", "lost"}
+        statuses = {"ok"} if retry_failed else {"ok", "failed", "oom", "timeout", "lost"}
         names = (name for name in self._folder.names("journal") if name.endswith(".json"))
         keys = (name.removesuffix(".json") for name in names)
-        found = self._entries(key for key in keys if among is None or key in among)
-        return {key: outcome.status for key, outcome in found if outcome is not None and outcome.status in taken}
+        entries = self._entries(key for key in keys if among is None or key in among)
+        return {key: outcome.status for key, outcome in entries if outcome is not None and outcome.status in statuses}
 
     def others(self, keys: Collection[str]) -> list[str]:
-        """Keys of the runs here that are not among `keys`, whatever they came to."""
+        """Keys of the runs in the journal, of any status, that are not among `keys`."""
         names = self._folder.names("journal")
         return [key for name in names if name.endswith(".json") and (key := name.removesuffix(".json")) not in keys]
 
-    def set_corrupt_aside(self) -> list[str]:
-        """Move away the files that could not be read, and return where they now lie."""
+    def move_corrupt(self) -> list[str]:
+        """Move the files that could not be read to `journal-corrupt/`; returns their new paths."""
         names, self._corrupt = sorted(set(self._corrupt)), []
         for name in names:
-            self._folder.move(f"journal/{name}", f"{SET_ASIDE}/{name}")
-        return [self._folder.path(f"{SET_ASIDE}/{name}") for name in names]
+            self._folder.move(f"journal/{name}", f"{CORRUPT}/{name}")
+        return [self._folder.path(f"{CORRUPT}/{name}") for name in names]
 
     def outcomes(self, runs: Iterable[Run]) -> Iterator[Outcome]:
-        """The outcomes of these runs, in their order.
+        """The outcomes of `runs`, in the same order.
 
         Raises:
-            StoreError: One has gone missing since it was written: a table without it would pass for the whole.
+            StoreError: A file is missing or damaged, so the tables would be incomplete.
         """
         for key, outcome in self._entries(run.key for run in runs):
             if outcome is None:
                 raise StoreError(
                     f"{self._folder.path(_name(key))} was written, and is now missing or damaged; "
-                    "start the same command again to measure it anew"
+                    "run the same command again to repeat the run"
                 )
             yield outcome
 
     def clear(self) -> None:
-        """Start over: forget every run."""
+        """Delete every run."""
         names = iter([f"journal/{name}" for name in self._folder.names("journal")])
-        while some := list(islice(names, _AHEAD)):
-            self._folder.delete_all(some)
+        while batch := list(islice(names, _BATCH)):
+            self._folder.delete_all(batch)
 
     def _write(self, name: str, data: bytes) -> StoreError | None:
         began = time.monotonic()
-        for pause_s in (*_TRIES_S, None):
+        for pause_s in (*_RETRY_PAUSES_S, None):
             try:
                 if self._hold:
                     self._hold.check()
@@ -147,7 +145,7 @@ class Journal:
             except UnansweredError as error:
                 return error
             except StoreError as error:
-                if pause_s is None or time.monotonic() - began >= _PATIENCE_S:
+                if pause_s is None or time.monotonic() - began >= _RETRY_FOR_S:
                     return error
                 time.sleep(pause_s)
             else:
@@ -156,21 +154,21 @@ class Journal:
 
     def _entries(self, keys: Iterable[str]) -> Iterator[tuple[str, Outcome | None]]:
         keys = iter(keys)
-        while some := list(islice(keys, _AHEAD)):
-            for key, data in zip(some, self._folder.read_all([_name(key) for key in some]), strict=True):
+        while batch := list(islice(keys, _BATCH)):
+            for key, data in zip(batch, self._folder.read_all([_name(key) for key in batch]), strict=True):
                 yield key, None if data is None else self._entry(key, data)
 
     def _entry(self, key: str, data: bytes) -> Outcome | None:
-        """What stands under `key`, where it is possible, and of this environment and device."""
+        """The outcome of `key`; null if it is corrupt, or of another environment or device."""
         try:
             entry = _Entry.model_validate_json(data)
         except ValidationError:
             entry = None
-        if entry is None or entry.outcome.run.key != key:  # the latter: a file that somebody renamed or edited
+        if entry is None or entry.outcome.run.key != key:  # the latter: somebody renamed or edited the file
             self._corrupt.append(_file(key))
             return None
-        same = entry.environment == self._environment and self._device in (None, entry.device)
-        return entry.outcome if same else None
+        matches = entry.environment == self._environment and self._device in (None, entry.device)
+        return entry.outcome if matches else None
 
 
 def _file(key: str) -> str:

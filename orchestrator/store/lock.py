@@ -1,7 +1,7 @@
-"""One driver per output folder: two that write the same journal would take each other's runs for their own.
+"""One driver per output folder: two drivers that write the same journal would overwrite each other's runs.
 
-On a disk the kernel keeps the lock, and lets go when the process ends, however it ends (`file_lock.py`). A bucket has
-no locks, only objects (`lease.py`).
+On a disk, the kernel releases the lock when the process ends, however it ends (`file_lock.py`). A bucket has no locks,
+only objects (`lease.py`).
 """
 
 import contextlib
@@ -16,26 +16,26 @@ LOCK = "driver.lock"
 
 
 class Hold(Protocol):
-    """What a driver has while it holds a folder."""
+    """The lock of a folder while a driver holds it."""
 
     @property
     def lost(self) -> bool:
-        """Whether another driver has taken the folder over: nothing further should be measured."""
+        """Whether another driver took over the folder; nothing more should be measured then."""
 
     def check(self) -> None:
-        """Raise `StoreError` where another driver has taken the folder over, or may have."""
+        """Raise `StoreError` if another driver took over the folder, or may have."""
 
 
 @contextlib.contextmanager
 def only_driver(folder: Folder, *, renewed_s: float = STALE_S / 8) -> Iterator[Hold]:
-    """Hold the folder for this process.
+    """Lock the folder for this process.
 
     Args:
-        folder: What to hold.
-        renewed_s: How often a bucket's lock is renewed. Unit: s.
+        folder: The folder to lock.
+        renewed_s: Interval between renewals of a bucket's lock. Unit: s.
 
     Raises:
-        StoreError: Another driver holds it; the message says which.
+        StoreError: Another driver holds the folder; the message names it.
     """
     if folder.root is not None:
         with FileLock(folder.root / LOCK, folder.out) as on_disk:

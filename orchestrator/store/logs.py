@@ -1,4 +1,4 @@
-"""A log for each run that printed something or failed: `logs/CELL.REPEAT.log`, beside the journal."""
+"""A log of each run that failed or printed something: `logs/CELL.REPEAT.log`, next to the journal."""
 
 import logging
 
@@ -8,7 +8,7 @@ from workers.records.text import shortened
 
 LOGS = "logs"
 
-_MOST_CHARACTERS = 512_000
+_MAX_CHARACTERS = 512_000
 
 log = logging.getLogger("joulegrid")
 
@@ -18,36 +18,36 @@ class Logs:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._there = {f"{LOGS}/{name}" for name in folder.names(LOGS)}
-        self._refused = False
+        self._existing = {f"{LOGS}/{name}" for name in folder.names(LOGS)}
+        self._failed_to_write = False
 
     def clear(self) -> None:
-        """Start over: forget every log."""
-        self._folder.delete_all(sorted(self._there))
-        self._there.clear()
+        """Delete every log."""
+        self._folder.delete_all(sorted(self._existing))
+        self._existing.clear()
 
-    def named(self, outcome: Outcome) -> Outcome:
-        """The outcome, whose failure names the log that `keep` is about to write."""
-        if self._refused or outcome.failure is None or not _text(outcome):
+    def with_log_path(self, outcome: Outcome) -> Outcome:
+        """A copy of the outcome whose failure names the log that `write` is about to write."""
+        if self._failed_to_write or outcome.failure is None or not _text(outcome):
             return outcome
         return outcome.model_copy(update={"failure": outcome.failure.model_copy(update={"log": _path(outcome)})})
 
-    def keep(self, outcome: Outcome) -> None:
-        """Write what the run printed and where it failed. Comes after the journal, for it may take as long as a result.
+    def write(self, outcome: Outcome) -> None:
+        """Write what the run printed and where it failed. Called after the journal is written, which matters more.
 
-        A log that cannot be written is said once, and costs no result: the journal is what must be kept.
+        The first log that cannot be written is reported, and then no more logs are written.
         """
         path, text = _path(outcome), _text(outcome)
         try:
-            if self._refused:
+            if self._failed_to_write:
                 return
             if text:
-                self._folder.write(path, shortened(text, _MOST_CHARACTERS).encode())
-            elif path in self._there:  # of an earlier try, which failed
+                self._folder.write(path, shortened(text, _MAX_CHARACTERS).encode())
+            elif path in self._existing:  # of an earlier attempt, which failed
                 self._folder.delete(path)
         except StoreError as error:
-            self._refused = True
-            log.warning("no logs of runs are kept: %s", error)
+            self._failed_to_write = True
+            log.warning("no more logs of runs are written: %s", error)
 
 
 def _path(outcome: Outcome) -> str:
@@ -55,14 +55,14 @@ def _path(outcome: Outcome) -> str:
 
 
 def _text(outcome: Outcome) -> str:
-    """Each try that failed, with its traceback, then what the processes printed; empty where there is neither."""
-    tries = [*outcome.earlier_failures, *([outcome.failure] if outcome.failure else [])]
-    parts = [*map(_failed, (each for each in tries if each.attempt)), outcome.printed]
+    """Each failed attempt with its traceback, then the output of the processes; empty if there is neither."""
+    failures = [*outcome.earlier_failures, *([outcome.failure] if outcome.failure else [])]
+    parts = [*map(_describe, (each for each in failures if each.attempt)), outcome.printed]
     return "\n".join(part for part in parts if part)
 
 
-def _failed(failure: ProcessFailure) -> str:
+def _describe(failure: ProcessFailure) -> str:
     where = f" on {failure.host}" if failure.host else ""
     rank = "" if failure.rank is None else f", rank {failure.rank}"
-    ended = f"try {failure.attempt}{where}{rank}: {failure.status}, {failure.error_type}: {failure.error_message}\n"
-    return ended + (failure.traceback or "")
+    summary = f"try {failure.attempt}{where}{rank}: {failure.status}, {failure.error_type}: {failure.error_message}\n"
+    return summary + (failure.traceback or "")

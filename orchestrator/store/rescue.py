@@ -1,4 +1,4 @@
-"""Where finished runs go when their place refuses them: a measured run is not thrown away because a disk is full."""
+"""Saves finished runs elsewhere when their output folder cannot be written, for example because a disk is full."""
 
 import tempfile
 import uuid
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 class Rescue:
-    """A folder on this host's own disk, with the journal's files that could not be written."""
+    """A folder on this host's disk for journal files that could not be written to the output folder."""
 
     def __init__(self) -> None:
         self._name = f"joulegrid-rescued-{uuid.uuid4().hex[:12]}"
-        self._kept: Counter[Path] = Counter()
+        self._saved: Counter[Path] = Counter()
         self._lost: list[str] = []
 
     def put(self, name: str, data: bytes) -> None:
-        """Keep one file, under the system's temporary folder, or under home where that is full too."""
+        """Save one file in the system's temporary folder, or in the home folder if that fails too."""
         for parent in (tempfile.gettempdir, Path.home):
             try:
                 folder = Path(parent()) / self._name
@@ -23,17 +23,17 @@ class Rescue:
                 (folder / name).write_bytes(data)
             except OSError:
                 continue
-            self._kept[folder] += 1
+            self._saved[folder] += 1
             return
         self._lost.append(name)
 
     def advice(self, journal: str) -> str:
-        """What became of the runs, and what to do about it, in one line."""
-        said = [
-            f"Finished runs that were rescued: {count}; once the place takes them again, copy {folder}/*.json into "
-            f"{journal}/ and start the same command"
-            for folder, count in self._kept.items()
+        """One line that says where the runs were saved, and how to continue."""
+        sentences = [
+            f"Finished runs saved elsewhere: {count}; once writing works again, copy {folder}/*.json into {journal}/ "
+            "and run the same command again"
+            for folder, count in self._saved.items()
         ]
         if self._lost:
-            said.append(f"Not even rescued: {', '.join(self._lost)}")
-        return ". ".join(said)
+            sentences.append(f"Finished runs lost: {', '.join(self._lost)}")
+        return ". ".join(sentences)

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from equipment import SECRET
+
+from tests.support.program import SECRET
 
 
 @pytest.fixture(scope="session")

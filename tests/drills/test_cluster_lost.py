@@ -1,4 +1,4 @@
-"""Drills on the cluster itself: its control store, or the raylet of the driver's machine, dies in mid-sweep."""
+"""Drills on the cluster: its control store or the raylet of the driver's machine dies during a sweep."""
 
 import os
 import signal
@@ -7,20 +7,23 @@ from typing import Any
 
 import psutil
 import pytest
-from equipment import Driver, lines, settings, until
+
+from tests.support.processes import until
+from tests.support.program import Driver
+from tests.support.sweeps import lines, settings
 
 
 def begun(folder: Path, address: str, **env: str) -> tuple[Driver, dict[str, Any], Path]:
-    """A driver in the middle of a sweep: its first run is in the journal, and another one goes on."""
+    """A driver in the middle of a sweep: its first run is in the journal, and another one is running."""
     log, go_on = folder / "log", folder / "go on"
     acts = [{"log": str(log)}, *({"log": str(log), "wait_for": str(go_on)} for _ in range(3))]
-    asked = settings(acts, out="out", device="cpu", max_attempts=1)
-    driver = Driver(folder, asked, address=address, **env)
-    until(lambda: len(kept(folder)) == 1 and len(lines(log)) == 2)
-    return driver, asked, go_on
+    config = settings(acts, out="out", device="cpu", max_attempts=1)
+    driver = Driver(folder, config, address=address, **env)
+    until(lambda: len(journalled(folder)) == 1 and len(lines(log)) == 2)
+    return driver, config, go_on
 
 
-def kept(folder: Path) -> set[str]:
+def journalled(folder: Path) -> set[str]:
     return {file.name for file in (folder / "out" / "journal").glob("*.json")}
 
 
@@ -29,34 +32,34 @@ def child(driver: Driver, name: str) -> int:
     return pid
 
 
-def ended_as_lost(driver: Driver, folder: Path, cause: str) -> None:
-    """It says so in one line, with its own exit code and the command that goes on, and keeps what was measured."""
-    assert driver.ended(timeout_s=60) == 4, driver.said
-    assert "Traceback" not in driver.said
-    lost, command = driver.said.splitlines()[-2:]
+def check_ended_as_lost(driver: Driver, folder: Path, cause: str) -> None:
+    """The driver exits with its own code, prints one line and the command to continue, and keeps its finished runs."""
+    assert driver.ended(timeout_s=60) == 4, driver.output
+    assert "Traceback" not in driver.output
+    lost, command = driver.output.splitlines()[-2:]
     assert lost.startswith("lost the Ray cluster at ")
     assert cause in lost
     assert Path(lost.partition("Ray's logs: ")[2]).is_dir()
-    assert command == "stopped; to go on: python -m orchestrator sweep.yaml"
-    assert len(kept(folder)) == 1, "what was lost with the cluster is no failure of the run"
+    assert command == "stopped; to continue: python -m orchestrator sweep.yaml"
+    assert len(journalled(folder)) == 1, "a run that was lost with the cluster did not fail"
 
 
 @pytest.mark.slow
-def test_a_ray_of_its_own_that_dies_ends_the_driver_with_its_own_code_and_the_command_goes_on(tmp_path: Path) -> None:
+def test_a_local_ray_that_dies_ends_the_driver_with_its_own_code_and_the_command_continues(tmp_path: Path) -> None:
     for victim, cause in (("raylet", "the raylet of this machine"), ("gcs_server", "control store")):
         folder = tmp_path / victim
-        driver, asked, go_on = begun(folder, "local")
+        driver, config, go_on = begun(folder, "local")
         os.kill(child(driver, victim), signal.SIGKILL)
-        ended_as_lost(driver, folder, cause)
-        assert driver.said.startswith("started a Ray of its own on this machine: 1 node, ")
+        check_ended_as_lost(driver, folder, cause)
+        assert driver.output.startswith("started a Ray cluster on this machine: 1 node, ")
     go_on.touch()
-    again = Driver(folder, asked)
-    assert again.ended() == 0, again.said
-    assert "1 of 4 runs are done already" in again.said
+    again = Driver(folder, config)
+    assert again.ended() == 0, again.output
+    assert "1 of 4 runs are done already" in again.output
 
 
 @pytest.mark.slow
-def test_a_cluster_whose_head_does_not_come_back_ends_the_driver(tmp_path: Path) -> None:
+def test_a_cluster_whose_head_does_not_restart_ends_the_driver(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
@@ -67,7 +70,7 @@ def test_a_cluster_whose_head_does_not_come_back_ends_the_driver(tmp_path: Path)
     try:
         driver, _, _ = begun(tmp_path, address, RAY_gcs_rpc_server_reconnect_timeout_s="12")
         cluster.head_node.kill_gcs_server()
-        ended_as_lost(driver, tmp_path, "its control store (GCS) has not answered for ")
-        assert driver.said.startswith(f"joined the Ray cluster at {address} (named by RAY_ADDRESS): 1 node, ")
+        check_ended_as_lost(driver, tmp_path, "its control store (GCS) has not answered for ")
+        assert driver.output.startswith(f"joined the Ray cluster at {address} (named by RAY_ADDRESS): 1 node, ")
     finally:
         cluster.shutdown()

@@ -1,18 +1,20 @@
-"""Ray's memory monitor for real: a node runs short, and Ray kills the process that takes most."""
+"""Ray's real memory monitor: a node runs out of memory, and Ray kills the largest process."""
 
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from equipment import Driver, lines, settings
+
+from tests.support.program import Driver
+from tests.support.sweeps import lines, settings
 
 MARGIN_MB = 2_000
-"""What may be taken before the monitor steps in."""
+"""Memory that may be allocated before the monitor kills a process."""
 
 
 @pytest.mark.slow
-def test_a_process_that_takes_the_hosts_memory_is_out_of_memory_and_not_tried_again(
+def test_a_process_that_takes_the_hosts_memory_is_out_of_memory_and_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray.cluster_utils import Cluster
@@ -32,9 +34,9 @@ def test_a_process_that_takes_the_hosts_memory_is_out_of_memory_and_not_tried_ag
         tmp_path, settings([{"log": str(log), "allocates_mb": 3 * MARGIN_MB}], out="out"), address=cluster.address
     )
     try:
-        assert driver.ended(timeout_s=240) == 1, driver.said
+        assert driver.ended(timeout_s=240) == 1, driver.output
     finally:
         cluster.shutdown()
     results = pq.read_table(tmp_path / "out/results.parquet").to_pylist()
-    assert [(row["status"], row["error_type"]) for row in results] == [("oom", "HostOutOfMemory")], driver.said
+    assert [(row["status"], row["error_type"]) for row in results] == [("oom", "HostOutOfMemory")], driver.output
     assert len(lines(log)) == 1

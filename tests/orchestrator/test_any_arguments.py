@@ -1,14 +1,14 @@
-"""Whatever stands on the command line, each command ends with an exit code of its own and words that can be read."""
+"""Whatever the arguments, each command ends with its own exit code and a readable message."""
 
 from pathlib import Path
 
 import pytest
 
-from orchestrator import doctor
 from orchestrator.__main__ import main
+from orchestrator.commands import doctor
 
 LONG = "x" * 5000
-PLACES = [
+PATHS = [
     "",
     LONG,
     "~nobody-of-that-name/x",
@@ -31,19 +31,19 @@ def ended(*words: str) -> int:
         return int(error.code or 0)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=ascii)
+@pytest.mark.parametrize("path", PATHS, ids=ascii)
 @pytest.mark.parametrize("words", [[], ["plan"], ["report"], ["compare", "x"], ["compare", "--history"]], ids=" ".join)
-def test_no_place_that_there_is_not_is_more_than_one_line(words, place, tmp_path, monkeypatch, capsys) -> None:
+def test_a_path_that_does_not_exist_is_one_line(words, path, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert ended(*words, place) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert 0 < len(said.err) < 2500
-    assert said.err.count("\n") == 1 or not place
+    assert ended(*words, path) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert 0 < len(output.err) < 2500
+    assert output.err.count("\n") == 1 or not path
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a": 1' + b"0" * 5000 + b"}", b"{}\0", b"\xff", b"[]", b""])
-def test_a_file_that_is_no_config_is_one_line(content, tmp_path, capsys) -> None:
+def test_a_file_that_is_not_a_config_is_one_line(content, tmp_path, capsys) -> None:
     (tmp_path / "config.json").write_bytes(content)
     assert ended("estimate", str(tmp_path / "config.json"), *SHAPE) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -56,10 +56,10 @@ def test_a_long_name_of_a_model_is_one_line(capsys) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: ascii(number)[:20])
 @pytest.mark.parametrize("option", ["--batch-size", "--input-tokens", "--output-tokens"])
-def test_what_is_no_number_of_tokens_is_an_error_of_the_command_line(option, number, capsys) -> None:
+def test_an_invalid_number_of_tokens_is_an_error_of_the_command_line(option, number, capsys) -> None:
     assert ended("estimate", "llama", *SHAPE, option, number) == 2
 
 
-def test_the_doctor_says_where_no_results_can_go() -> None:
+def test_the_doctor_reports_an_output_folder_that_cannot_exist() -> None:
     found = doctor._disk(Path(LONG))
     assert (found.level, found.found) == ("broken", f"{'x' * 200}: File name too long")

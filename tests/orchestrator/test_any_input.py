@@ -1,4 +1,4 @@
-"""Whatever a file holds, reading it ends with a sweep, or texts, or with one error that can be read: no traceback."""
+"""Reading any file gives a sweep, texts, or one readable error, never a traceback."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import config, plan, texts
+from orchestrator import config, grid
+from orchestrator.config import texts
 
 ROOT = Path(__file__).parents[2]
-GOOD = [file.read_bytes() for file in sorted((ROOT / "examples").glob("*.yaml"))] + [
-    file.read_bytes() for file in sorted(Path(__file__).with_name("bad_sweeps").glob("*.yaml"))
+VALID = [file.read_bytes() for file in sorted((ROOT / "examples").glob("*.yaml"))] + [
+    file.read_bytes() for file in sorted((Path(__file__).parent / "config" / "bad_sweeps").glob("*.yaml"))
 ]
 ANY = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -36,8 +37,8 @@ BYTES = st.sampled_from(PIECES) | st.binary(max_size=8)
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, sources: list[bytes]) -> bytes:
-    """A good file with something else in a place or two."""
+def changed(draw: st.DrawFn, sources: list[bytes]) -> bytes:
+    """A valid file with a few random changes."""
     data = draw(st.sampled_from(sources))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
@@ -52,28 +53,28 @@ def nested(scalars: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.
 
 
 def one_line_each(error: Exception) -> None:
-    said = str(error)
-    assert all(line.isprintable() for line in said.split("\n"))
-    assert len(said) < 100_000
+    message = str(error)
+    assert all(line.isprintable() for line in message.split("\n"))
+    assert len(message) < 100_000
 
 
 def load(path: Path) -> None:
     try:
-        plan.expand(config.load(path))
+        grid.expand(config.load(path))
     except config.SweepError as error:
         one_line_each(error)
 
 
 @ANY
 @given(data=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_any_bytes_are_a_sweep_or_one_error(data: bytes, tmp_path: Path) -> None:
+def test_any_bytes_give_a_sweep_or_one_error(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_bytes(data)
     load(tmp_path / "s.yaml")
 
 
 @ANY
-@given(data=spoilt(GOOD))
-def test_a_spoilt_sweep_is_a_sweep_or_one_error(data: bytes, tmp_path: Path) -> None:
+@given(data=changed(VALID))
+def test_a_changed_sweep_gives_a_sweep_or_one_error(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_bytes(data)
     load(tmp_path / "s.yaml")
 
@@ -84,10 +85,10 @@ def test_a_spoilt_sweep_is_a_sweep_or_one_error(data: bytes, tmp_path: Path) -> 
         st.sampled_from(KEYS), nested(st.sampled_from(VALUES) | st.text(max_size=5), st.sampled_from(KEYS)), max_size=4
     )
 )
-def test_any_keys_and_values_are_a_sweep_or_one_error(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_any_keys_and_values_give_a_sweep_or_one_error(changes: dict[str, Any], tmp_path: Path) -> None:
     base = {"name": "x", "models": ["org/tiny"], "precisions": ["fp32"]}
     try:
-        plan.expand(config.from_mapping(base | changes, folder=tmp_path))
+        grid.expand(config.from_mapping(base | changes, folder=tmp_path))
     except config.SweepError as error:
         one_line_each(error)
 
@@ -104,18 +105,18 @@ JSONL = [b'{"text": "one"}\n{"text": "two", "id": 3}\n', json.dumps({"text": "\u
 
 @ANY
 @given(
-    data=st.binary(max_size=60) | spoilt(JSONL),
+    data=st.binary(max_size=60) | changed(JSONL),
     ending=st.sampled_from([".txt", ".jsonl", ".parquet"]),
     column=st.sampled_from(["text", "id", "", "a\0"]),
 )
-def test_any_file_is_texts_or_one_error(data: bytes, ending: str, column: str, tmp_path: Path) -> None:
+def test_any_file_gives_texts_or_one_error(data: bytes, ending: str, column: str, tmp_path: Path) -> None:
     read_texts(tmp_path / f"a{ending}", data, column)
 
 
 @ANY
 @given(data=st.data())
-def test_a_spoilt_parquet_file_is_texts_or_one_error(data: st.DataObject, parquet: bytes, tmp_path: Path) -> None:
-    read_texts(tmp_path / "a.parquet", data.draw(spoilt([parquet])), "text")
+def test_a_changed_parquet_file_gives_texts_or_one_error(data: st.DataObject, parquet: bytes, tmp_path: Path) -> None:
+    read_texts(tmp_path / "a.parquet", data.draw(changed([parquet])), "text")
 
 
 def read_texts(path: Path, data: bytes, column: str) -> None:

@@ -1,4 +1,4 @@
-"""Whatever the records let through becomes rows: no table is refused for what a journal holds."""
+"""Every valid record becomes rows: no journal can make the tables fail."""
 
 import builtins
 import random
@@ -9,8 +9,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
-from orchestrator import aggregate, columns
-from orchestrator.results import AggregatedResult, RawRow, SweepInfo
+from orchestrator import aggregate
+from orchestrator.results import columns
+from orchestrator.results.rows import AggregatedResult, RawRow, SweepInfo
 from workers.records import Cell, InferenceMetrics, ModelSpec, Outcome, ProcessFailure, RawProcessResult, Record, Run
 
 SWEEP = SweepInfo(sweep="s", sweep_hash="h", ray_version="2", driver_host="here", started_unix_s=1.0)
@@ -21,7 +22,7 @@ ALWAYS_POSITIVE = ("generations",)
 
 
 class Maker:
-    """Makes records at random, of the extremes that their schema allows."""
+    """Makes random records with the extremes that their schema allows."""
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -30,22 +31,22 @@ class Maker:
         made = {name: self.value(name, field.annotation, field.metadata) for name, field in model.model_fields.items()}
         return made | fixed
 
-    def value(self, name: str, kind: Any, bounds: Iterable[Any] = ()) -> Any:
-        inside = get_args(kind)
-        if get_origin(kind) is Annotated:
+    def value(self, name: str, annotation: Any, bounds: Iterable[Any] = ()) -> Any:
+        inside = get_args(annotation)
+        if get_origin(annotation) is Annotated:
             return self.value(name, inside[0], [*bounds, *inside[1:]])
-        if get_origin(kind) in (Union, types.UnionType):
+        if get_origin(annotation) in (Union, types.UnionType):
             return self.value(name, self.rng.choice(inside), bounds)
-        if isinstance(kind, type) and issubclass(kind, Record):
-            return kind.model_validate(self.fields(kind))
-        match get_origin(kind):
+        if isinstance(annotation, type) and issubclass(annotation, Record):
+            return annotation.model_validate(self.fields(annotation))
+        match get_origin(annotation):
             case builtins.tuple:
                 return tuple(self.value(name, inside[0]) for _ in range(self.rng.randrange(3)))
             case builtins.dict:
                 return {self.rng.choice(TEXTS): self.value(name, inside[1])}
-        return self.rng.choice(inside or self.scalars(name, kind, bounds))
+        return self.rng.choice(inside or self.scalars(name, annotation, bounds))
 
-    def scalars(self, name: str, kind: type, bounds: Iterable[Any]) -> list[Any]:
+    def scalars(self, name: str, annotation: type, bounds: Iterable[Any]) -> list[Any]:
         some: dict[type, tuple[Any, ...]] = {
             types.NoneType: (None,),
             bool: (False, True),
@@ -53,7 +54,7 @@ class Maker:
             int: (*INTS, *(-one for one in INTS)),
             float: (*FLOATS, *(-one for one in FLOATS)),
         }
-        allowed = [one for one in some[kind] if all(_holds(one, bound) for bound in _flat(bounds))]
+        allowed = [one for one in some[annotation] if all(_holds(one, bound) for bound in _flat(bounds))]
         return [one for one in allowed if one or name not in ALWAYS_POSITIVE]
 
     def outcome(self, cell: Cell, repeat: int) -> Outcome:
@@ -66,7 +67,7 @@ class Maker:
         return Outcome.model_validate(made | {"failure": self.rng.choice([None, failures[1]])})
 
     def window(self) -> dict[str, Any]:
-        """What the parts of a result must agree in."""
+        """Fields that must be consistent within a result."""
         start, end = sorted(self.rng.sample((0.0, 1e9, 1e9 + 1e-6, 4e9), 2))
         requests = self.rng.choice((1, 10**15))
         tokens = {
@@ -101,7 +102,7 @@ def _holds(value: float, bound: Any) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_whatever_the_records_let_through_becomes_rows_of_both_tables(seed: int) -> None:
+def test_every_valid_record_becomes_rows_of_both_tables(seed: int) -> None:
     maker = Maker(seed)
     shape = {"processes": maker.rng.choice((1, 2)), "tensor_parallel": maker.rng.choice((1, 2))}
     cell = Cell(model=ModelSpec(name="m", config={"model_type": "llama"}), precision="bf16", **shape)

@@ -1,4 +1,4 @@
-"""Real signals to this very process, and to one that hangs."""
+"""Real signals to this process, and to one that hangs."""
 
 import os
 import signal
@@ -27,21 +27,21 @@ def test_a_signal_is_raised_with_the_exit_code_that_a_shell_expects(signum: int,
     assert caught.value.exit_code == code
 
 
-def test_what_is_held_is_finished_first_and_can_see_that_it_should_end() -> None:
-    asked = []
+def test_a_held_block_finishes_first_and_can_see_the_signal() -> None:
+    received = []
 
     def write() -> None:
         with Interruptible() as signals, signals.held():
-            asked.append(signals.asked)
+            received.append(signals.received)
             os.kill(os.getpid(), signal.SIGINT)
-            asked.append(signals.asked)
+            received.append(signals.received)
 
     with pytest.raises(Interrupted):
         write()
-    assert asked == [None, signal.SIGINT]
+    assert received == [None, signal.SIGINT]
 
 
-def test_an_error_of_what_is_held_is_not_hidden_by_the_signal() -> None:
+def test_a_signal_does_not_hide_an_error_of_a_held_block() -> None:
     def write() -> None:
         with Interruptible() as signals, signals.held():
             os.kill(os.getpid(), signal.SIGINT)
@@ -51,18 +51,18 @@ def test_an_error_of_what_is_held_is_not_hidden_by_the_signal() -> None:
         write()
 
 
-def test_handlers_are_given_back() -> None:
+def test_the_previous_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted), Interruptible():
         os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_signals_are_taken_again_from_whoever_took_them() -> None:
+def test_install_replaces_handlers_that_other_code_installed() -> None:
     def connect() -> None:
         with Interruptible() as signals:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as `ray.init` does
-            signals.take()
+            signals.install()
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted):
@@ -77,12 +77,12 @@ def test_a_second_signal_ends_a_process_that_hangs() -> None:
     assert process.wait(timeout=240) == -signal.SIGINT
 
 
-def test_outside_the_main_thread_it_stands_aside() -> None:
+def test_outside_the_main_thread_it_does_nothing() -> None:
     ended = []
 
     def sweep() -> None:
         with Interruptible() as signals, signals.held():
-            ended.append(signals.asked)
+            ended.append(signals.received)
 
     thread = threading.Thread(target=sweep)
     thread.start()

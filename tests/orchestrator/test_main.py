@@ -1,4 +1,4 @@
-"""The command line's face: what it says to whom does not know it yet."""
+"""The command line: its help and its messages for wrong arguments."""
 
 import signal
 
@@ -11,55 +11,55 @@ from orchestrator.interrupt import Interrupted
 
 
 @pytest.mark.parametrize("word", COMMANDS)
-def test_every_command_has_a_help_of_its_own(word, capsys):
+def test_every_command_has_its_own_help(word, capsys):
     with pytest.raises(SystemExit) as ended:
         main([word, "--help"])
     assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"usage: python -m orchestrator {word}")
-    assert "`" not in said, "a help text is no Markdown"
+    output = capsys.readouterr().out
+    assert output.startswith(f"usage: python -m orchestrator {word}")
+    assert "`" not in output, "a help text is not Markdown"
 
 
 def test_the_help_names_every_command(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
-    said = capsys.readouterr().out
-    for word, (_, what) in COMMANDS.items():
-        assert f"{word:<10}{what}" in said
+    output = capsys.readouterr().out
+    for word, (_, text) in COMMANDS.items():
+        assert f"{word:<10}{text}" in output
 
 
-def test_nothing_asked_is_the_help_and_exit_2(capsys):
+def test_no_arguments_print_the_help_and_exit_2(capsys):
     assert main([]) == 2
     assert "other commands" in capsys.readouterr().err
 
 
-def test_a_misspelt_command_is_one_line_with_the_nearest(capsys):
+def test_a_misspelt_command_is_one_line_with_a_suggestion(capsys):
     assert main(["pln", "sweep.yaml"]) == 2
     assert capsys.readouterr().err == "pln: neither a file nor a command; did you mean 'plan'?\n"
 
 
-def test_a_misspelt_file_is_one_line_with_the_nearest(tmp_path, capsys):
+def test_a_misspelt_file_is_one_line_with_a_suggestion(tmp_path, capsys):
     (tmp_path / "sweep.yaml").touch()
     assert main([str(tmp_path / "swep.yaml")]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "did you mean 'sweep.yaml'?" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert "did you mean 'sweep.yaml'?" in output
 
 
 @pytest.mark.parametrize("argv", [["compare", "a", "b"], ["plan", "sweep.yaml"]])
-def test_a_fault_of_the_installation_is_no_regression_and_has_its_traceback(argv, capfd, monkeypatch):
+def test_a_broken_installation_has_its_own_exit_code_and_a_traceback(argv, capfd, monkeypatch):
     def broken(name):
         raise ImportError(f"{name}: libopenblas.so.0 is missing")
 
     monkeypatch.setattr(command_line, "import_module", broken)
     assert program(argv) == 70
-    said = capfd.readouterr().err
-    assert said.startswith("Traceback")
-    assert said.endswith("libopenblas.so.0 is missing\n")
+    output = capfd.readouterr().err
+    assert output.startswith("Traceback")
+    assert output.endswith("libopenblas.so.0 is missing\n")
 
 
-def test_the_command_that_goes_on_asks_for_the_same_exit_codes(tmp_path, capsys, monkeypatch):
+def test_the_command_to_continue_has_the_same_flags(tmp_path, capsys, monkeypatch):
     def stopped(*_args, **_options):
         raise Interrupted(signal.SIGINT)
 
@@ -68,4 +68,4 @@ def test_the_command_that_goes_on_asks_for_the_same_exit_codes(tmp_path, capsys,
     file.write_text("{name: s, models: [{name: m, config: {model_type: gpt2}}], precisions: [fp32]}")
     assert main([str(file), "--fresh", "--retry-failed", "--fail-on-skipped"]) == 130
     command = f"python -m orchestrator {file} --retry-failed --fail-on-skipped"
-    assert capsys.readouterr().err == f"stopped; to go on: {command}\n"
+    assert capsys.readouterr().err == f"stopped; to continue: {command}\n"

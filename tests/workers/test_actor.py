@@ -1,4 +1,4 @@
-"""An exception becomes a failure, whatever it says."""
+"""Every exception becomes a failure, whatever its message."""
 
 import io
 import os
@@ -9,13 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from workers.actor import MeasuringActor
-from workers.records import Cell, ModelSpec, ProcessFailure, Run
+from workers.records import Cell, ModelSpec, ProcessFailure, Reply, Run
 
 RUN = Run(cell=Cell(model=ModelSpec(name="m", config={"model_type": "gpt2"}), precision="fp32"), repeat=0)
 
 
 class Raises:
-    """A measurer that fails as it is told."""
+    """A measurer that raises the given exception."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -28,24 +28,37 @@ class Raises:
 
 
 class Allocated:
-    """What a run has in memory."""
+    """Memory of a run."""
 
 
-class Keeps:
-    """A measurer whose run fails while it has something in memory; it says whether that is still there."""
+class FailsWithMemory:
+    """A measurer whose run fails while it has allocated memory; `changes` reports whether it is still allocated."""
 
     def measure(self, *_: object, **__: object) -> None:
         allocated = Allocated()
-        self._seen = weakref.ref(allocated)
+        self._allocated = weakref.ref(allocated)
         raise RuntimeError("CUDA out of memory")
 
     def changes(self) -> tuple[str, ...]:
-        return () if self._seen() is None else ("memory",)
+        return () if self._allocated() is None else ("memory",)
 
 
-class SaysNothingError(RuntimeError):
+class NoMessageError(RuntimeError):
     def __str__(self) -> str:
-        raise ValueError("no words for it")
+        raise ValueError("this exception has no message")
+
+
+def reply_of(backend: object) -> Reply:
+    """The reply of an actor with this backend to a run."""
+    return started(backend)()
+
+
+def started(backend: object) -> Callable[[], Reply]:
+    """A function that runs on an actor with this backend."""
+    actor = MeasuringActor("fake", 0, 1, 1)
+    actor.prepare({})
+    actor._backend = backend  # type: ignore[assignment]
+    return lambda: Reply.model_validate_json(actor.run(RUN.model_dump_json(), 1))
 
 
 @pytest.fixture
@@ -53,17 +66,14 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], Proces
     monkeypatch.setenv("HF_TOKEN", "sentinel-5ecret")
 
     def run(error: BaseException) -> ProcessFailure:
-        actor = MeasuringActor(lambda: Raises(error), 0, 1, 1)  # type: ignore[arg-type, return-value]
-        actor.prepare({})
-        reply = actor.run(RUN, None, None, 1)
-        assert isinstance(reply.result, ProcessFailure)
-        assert reply.result == ProcessFailure.model_validate_json(reply.result.model_dump_json())
-        return reply.result
+        result = reply_of(Raises(error)).result
+        assert isinstance(result, ProcessFailure)
+        return result
 
     return run
 
 
-def test_a_message_that_is_no_utf8_is_kept_with_its_bytes_spelled_out(
+def test_invalid_utf8_in_a_message_is_escaped(
     failure: Callable[[BaseException], ProcessFailure],
 ) -> None:
     got = failure(RuntimeError(os.fsdecode(b"caf\xe9 is no file")))
@@ -71,7 +81,7 @@ def test_a_message_that_is_no_utf8_is_kept_with_its_bytes_spelled_out(
     assert "caf\\xe9 is no file" in (got.traceback or "")
 
 
-def test_nothing_in_a_message_steers_a_terminal(failure: Callable[[BaseException], ProcessFailure]) -> None:
+def test_control_characters_in_a_message_are_escaped(failure: Callable[[BaseException], ProcessFailure]) -> None:
     got = failure(RuntimeError("\x1b]0;owned\x07 \x9b31m red\r over \u202e backwards"))
     assert got.error_message == r"\x1b]0;owned\x07 \x9b31m red over \u202e backwards"
     assert not {"\x1b", "\x9b", "\r", "\u202e"} & set(got.traceback or "")
@@ -88,38 +98,36 @@ def test_a_message_of_megabytes_keeps_its_beginning_and_its_end(
     assert len(got.traceback or "") <= 64_000
 
 
-def test_a_secret_is_hidden_before_anything_is_cut(failure: Callable[[BaseException], ProcessFailure]) -> None:
-    for length in range(2_600, 2_640):  # so that one of them is cut in the midst of it
+def test_a_secret_is_hidden_before_a_long_message_is_cut(failure: Callable[[BaseException], ProcessFailure]) -> None:
+    for length in range(2_600, 2_640):  # one of these messages is cut within the secret
         got = failure(RuntimeError("x" * length + "sentinel-5ecret" + "y" * 9_000))
         assert "sentinel" not in got.error_message
         assert "5ecret" not in got.error_message
         assert "sentinel-5ecret" not in (got.traceback or "")
 
 
-def test_an_exception_that_fails_to_say_what_it_is_is_a_failure_all_the_same(
+def test_an_exception_whose_message_cannot_be_read_is_still_a_failure(
     failure: Callable[[BaseException], ProcessFailure],
 ) -> None:
-    got = failure(SaysNothingError())
-    assert (got.error_type, got.error_message) == ("SaysNothingError", "SaysNothingError")
+    got = failure(NoMessageError())
+    assert (got.error_type, got.error_message) == ("NoMessageError", "NoMessageError")
 
 
-def test_model_code_that_calls_exit_is_a_failure_and_no_lost_process(
+def test_model_code_that_calls_exit_fails_the_run_without_losing_the_process(
     failure: Callable[[BaseException], ProcessFailure],
 ) -> None:
     got = failure(SystemExit("no licence"))
     assert (got.status, got.error_type, got.error_message) == ("failed", "SystemExit", "no licence")
 
 
-def test_what_a_failed_run_had_in_memory_is_gone_before_its_process_is_looked_at() -> None:
-    actor = MeasuringActor(Keeps, 0, 1, 1)  # type: ignore[arg-type]
-    actor.prepare({})
-    reply = actor.run(RUN, None, None, 1)
+def test_the_memory_of_a_failed_run_is_released_before_its_process_is_checked() -> None:
+    reply = reply_of(FailsWithMemory())
     assert isinstance(reply.result, ProcessFailure)
     assert (reply.result.status, reply.reusable, reply.changes) == ("oom", True, ())
 
 
 class ClosesItsOutput(Raises):
-    """A measurer whose model's code closes what it prints to."""
+    """A measurer whose model's code closes stdout."""
 
     def measure(self, *_: object, **__: object) -> None:
         sys.stdout.close()
@@ -127,7 +135,7 @@ class ClosesItsOutput(Raises):
 
 
 class FullDisk(io.StringIO):
-    """A stream to a disk that has no room."""
+    """A stream to a full disk."""
 
     def flush(self) -> None:
         raise OSError(28, "No space left on device")
@@ -136,9 +144,8 @@ class FullDisk(io.StringIO):
 def test_a_run_whose_output_cannot_be_written_still_ends_with_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, error in ((io.StringIO(), "closed"), (FullDisk(), "full")):
         monkeypatch.setattr(sys, "stdout", stream)
-        actor = MeasuringActor(lambda error=error: ClosesItsOutput(RuntimeError(error)), 0, 1, 1)  # type: ignore[arg-type, misc]
-        actor.prepare({})
-        for _ in range(2):  # the second begins with the output as the first left it
-            got = actor.run(RUN, None, None, 1).result
+        run = started(ClosesItsOutput(RuntimeError(error)))
+        for _ in range(2):  # the second starts with the streams as the first left them
+            got = run().result
             assert isinstance(got, ProcessFailure)
         assert got.error_message in (error, "I/O operation on closed file")

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workers.clock import TokenTimes
+from workers.engines.transformers.clock import TokenTimes
 from workers.latency import inference_metrics
 from workers.records import InferenceMetrics
 
@@ -32,7 +32,11 @@ def test_tokens_are_counted_over_all_requests() -> None:
     assert metrics.output_tokens_per_s == pytest.approx(12 / 3.5)
 
 
-def test_prefill_and_decode_are_told_apart() -> None:
+def test_each_generation_answers_a_request_per_row() -> None:
+    assert figures([*GENERATIONS, GENERATIONS[0]]).requests == 6
+
+
+def test_prefill_and_decode_have_separate_rates() -> None:
     metrics = figures()
     assert metrics.prefill_tokens_per_s == pytest.approx(28 / 0.9)
     assert metrics.decode_tokens_per_s == pytest.approx(8 / (0.2 + 0.3 + 0.5 + 0.8))
@@ -59,8 +63,8 @@ def test_one_output_token_has_no_inter_token_figures() -> None:
     assert metrics.itl_s == ((),)
 
 
-def test_where_tokens_cannot_be_timed_their_figures_are_null_with_the_reason() -> None:
-    metrics = figures(not_timed="beam_search does not settle one token per step")
+def test_figures_per_token_are_null_with_a_reason_if_tokens_cannot_be_timed() -> None:
+    metrics = figures(not_timed="beam_search does not emit one token per step")
     assert (metrics.ttft, metrics.itl, metrics.tpot) == (None, None, None)
     assert (metrics.prefill_tokens_per_s, metrics.decode_tokens_per_s) == (None, None)
     assert metrics.latency_reason.startswith("beam_search")

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from workers.errors import PromptError
 from workers.prompts import Prompts, random_prompts, text_prompts
+from workers.records.errors import PromptError
 
 
 def draw(**changed: Any) -> Prompts:
@@ -13,7 +13,7 @@ def draw(**changed: Any) -> Prompts:
     )
 
 
-def test_random_prompts_have_the_asked_shape_and_no_padding() -> None:
+def test_random_prompts_have_the_requested_shape_and_no_padding() -> None:
     prompts = draw()
     assert prompts.input_ids.shape == (4, 50)
     assert prompts.tokens == 200
@@ -27,12 +27,12 @@ def test_special_ids_outside_the_vocabulary_do_not_matter() -> None:
     assert set(draw(special_ids={-1, 20, 10**6}).input_ids.flatten().tolist()) == set(range(20))
 
 
-def test_the_same_seed_gives_the_same_tokens_and_another_does_not() -> None:
+def test_the_same_seed_gives_the_same_tokens_and_another_seed_does_not() -> None:
     assert torch.equal(draw().input_ids, draw().input_ids)
     assert not torch.equal(draw().input_ids, draw(seed=2).input_ids)
 
 
-def test_drawing_leaves_the_process_wide_generator_alone() -> None:
+def test_drawing_does_not_change_the_global_random_state() -> None:
     state = torch.get_rng_state()
     draw()
     assert torch.equal(torch.get_rng_state(), state)
@@ -54,7 +54,7 @@ def test_texts_are_cut_and_padded_on_the_left_and_padding_is_not_counted() -> No
     assert prompts.tokens == 7
 
 
-def test_fewer_texts_than_rows_are_taken_in_turn() -> None:
+def test_fewer_texts_than_rows_are_repeated_in_order() -> None:
     assert as_bytes(["ab", "cd"]).input_ids.tolist() == [[97, 98], [99, 100], [97, 98]]
 
 
@@ -63,6 +63,6 @@ def test_an_empty_text_is_named() -> None:
         as_bytes(["ab", ""])
 
 
-def test_no_texts_at_all_are_refused() -> None:
+def test_an_empty_list_of_texts_is_refused() -> None:
     with pytest.raises(PromptError, match="no texts"):
         as_bytes([])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workers.clock import TokenTimes
 from workers.energy import EnergyMeter
-from workers.memory import PeakMemory
+from workers.engines.transformers.clock import TokenTimes
+from workers.engines.transformers.memory import PeakMemory
 from workers.records import Window
 from workers.window import MeanTime, may_end, measure_window
 
@@ -40,7 +40,7 @@ def test_the_interval_covers_the_true_mean_in_95_of_100_windows() -> None:
     assert 0.93 < covered / len(seen) < 0.97
 
 
-def test_a_window_does_not_end_before_its_first_generation_whatever_the_caps() -> None:
+def test_a_window_does_not_end_before_its_first_generation_whatever_the_limits() -> None:
     assert not may_end(Window(max_s=1e-9, min_generations=1, max_generations=1), MeanTime())
 
 
@@ -57,13 +57,13 @@ def test_uncertain_energy_keeps_it_open() -> None:
     assert may_end(rule, times(1.0, 1.0, 1.0), energy_uncertainty=0.01)
 
 
-def test_a_cap_ends_it_however_uncertain() -> None:
+def test_a_limit_ends_it_whatever_the_uncertainty() -> None:
     assert may_end(Window(max_generations=2), times(1.0, 9.0), energy_uncertainty=1.0)
     assert may_end(Window(max_s=10.0), times(1.0, 9.0))
     assert not may_end(Window(max_s=10.1), times(1.0, 9.0))
 
 
-def test_nothing_but_generations_and_the_last_wait_for_the_device_is_in_the_window(
+def test_the_window_contains_only_generations_and_the_last_wait_for_the_device(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Clock:
@@ -98,3 +98,20 @@ def test_nothing_but_generations_and_the_last_wait_for_the_device_is_in_the_wind
     assert window.window_s == 1.0 + 1.25 + 1.0 + 0.5
     assert window.end_unix_s - window.start_unix_s == window.window_s
     assert window.opened_after_barrier_s == 0.0
+
+
+def test_generations_of_no_time_have_no_relative_uncertainty() -> None:
+    assert times(0.0, 0.0).relative_uncertainty is None
+    assert times(0.5, 0.5).relative_uncertainty == 0.0
+
+
+def test_mean_and_total_are_those_of_all_generations() -> None:
+    seen = times(0.25, 0.5, 1.5)
+    assert (seen.count, seen.mean_s, seen.total_s) == (3, 0.75, 2.25)
+
+
+def test_an_uncertainty_as_large_as_asked_for_is_enough() -> None:
+    rule = Window(relative_uncertainty=0.02, min_generations=2)
+    assert may_end(rule, times(1.0, 1.0), energy_uncertainty=0.02)
+    seen = times(0.9, 1.0, 1.1)
+    assert may_end(Window(relative_uncertainty=seen.relative_uncertainty, min_generations=3), seen)

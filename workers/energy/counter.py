@@ -1,7 +1,7 @@
-"""From a counter that steps to the energy of a window: the mathematics, without NVML and without a clock.
+"""Calculate the energy of a window from a counter that steps: the mathematics, without NVML and without a clock.
 
-A card's energy counter moves every 20-100 ms, and each time shows the energy up to a moment that lies an unknown lag
-back. "Read before, read after" therefore misses up to a step at each end. Here the window is bracketed instead:
+A card's energy counter steps every 20-100 ms, and then shows the energy up to a moment an unknown lag earlier. Two
+readings, one before and one after, therefore miss up to a step at each end. Here the window is bracketed instead:
 
           A            start                         end     B1      B2      B3
     ──────┴──────────────┼────────────────────────────┼──────┴───────┴───────┴──  counter steps
@@ -9,13 +9,13 @@ back. "Read before, read after" therefore misses up to a step at each end. Here 
 
     E = (C_B - C_A) - p0 (start - A) - p1 (B - end)                                                           (1)
 
-with C the counter at a step, A a step before the window and B one after it, between which and the window the power is
-level (p0, p1, measured with the same counter). Why this form: if the counter lags by L, both brackets hold the energy
-up to L earlier, and (1) is off by L (p1 - p0) only, so where a card rests alike before and after, it need not be known.
+with C the counter at a step, A a step before the window and B one after it. Between them and the window the power is
+level (p0, p1, measured with the same counter). Why this form: if the counter lags by L, both brackets contain the
+energy up to L earlier, and the error of (1) is only L (p1 - p0), which is zero for equal idle power before and after.
 
-What (1) cannot see is power that falls slowly after the work's end but before the first step ("hidden tail"): that
-energy would be counted to the window. The bounds on it are weighed in `_hidden_tail`. All times are in seconds on
-one monotonic clock, all uncertainties are half widths of 95 % intervals.
+(1) does not detect power that falls slowly after the work's end and before the first step ("hidden tail"): that energy
+would count as part of the window. `_hidden_tail` limits it. All times are in seconds on one monotonic clock, all
+uncertainties are half widths of 95 % intervals.
 """
 
 import math
@@ -25,28 +25,30 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
+from workers.records.errors import JouleGridError
+
 BLOCK_S = 0.05
-"""Two stretches at least this long must agree before the power counts as level. Unit: s."""
+"""The power is level if two stretches of at least this length agree. Unit: s."""
 BLOCK_ERROR = 0.05
-"""Nor may their power be less certain than this share, as where the counter is coarse or a reading came late."""
+"""Largest relative uncertainty of their power, which a coarse counter or a late reading may exceed."""
 LEVEL_W, LEVEL_SHARE = 2.0, 0.03
-"""How far they may differ beyond what the steps' timing explains: W, and share of the power."""
+"""How far they may differ beyond the uncertainty of the steps' times: W, and share of the power."""
 BUSY_VARIATION = 0.1
-"""Share by which the power at the window's end is taken to differ from its mean, where nothing shows it."""
+"""Assumed relative difference between the power at the window's end and its mean, if nothing shows it."""
 
 LONGEST_LAG_S = 0.15
-"""No counter is known to lag more. A step may hold power that is older than this only by its period. Unit: s."""
+"""No known counter lags more. A step may contain power that is older than this only by its period. Unit: s."""
 
 COARSEST_MJ = 1000
-"""No counter is known to count in more than this. Unit: mJ."""
+"""No known counter has a coarser resolution. Unit: mJ."""
 
 AGREEMENT = 0.15
-"""Share by which two findings of the same energy may differ and still confirm each other."""
+"""Relative difference up to which two estimates of the same energy confirm each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The counter was seen to move: at `at_s`, give or take `half_s`, to `energy_j`."""
+    """A step of the counter: at `at_s` +- `half_s`, to `energy_j`."""
 
     at_s: float
     half_s: float
@@ -55,13 +57,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A stretch of steady power, from the first of `steps` to the last, none of which holds anything else."""
+    """A stretch of steady power, from the first to the last of `steps`, none of which contains earlier power."""
 
     power_w: float
     uncertainty_w: float
     steps: tuple[Step, ...]
     first: Step
-    """Since this one, no other power was seen; it may have come too soon to tell. It may be older than `steps`."""
+    """The first step since which no other power was observed; it may be earlier than `steps`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +75,14 @@ class Estimate:
 
 
 def noise_w(power_w: float) -> float:
-    """How far a card's power may move and still count as level. Unit: W."""
+    """How far a card's power may vary and still count as level. Unit: W."""
     return max(LEVEL_W, LEVEL_SHARE * power_w)
 
 
 def resolution_j(common_mj: int) -> float:
-    """Resolution of a counter whose values have a greatest common divisor: a power of ten, in mJ. Unit: J.
+    """Resolution of a counter, from the greatest common divisor of its values: the largest power of ten in it. Unit: J.
 
-    Steady power makes values that have more in common: 60 W over 100 ms, counted from 0, are multiples of 6000 mJ.
+    The divisor itself may be larger because of steady power: 60 W over 100 ms, from 0, gives multiples of 6000 mJ.
     """
     found_mj = 1
     while common_mj > 0 and found_mj < COARSEST_MJ and common_mj % (10 * found_mj) == 0:
@@ -88,38 +90,38 @@ def resolution_j(common_mj: int) -> float:
     return found_mj / 1000
 
 
-class CounterResetError(Exception):
+class CounterResetError(JouleGridError):
     """The counter ran backwards: the driver was reloaded or the card reset, and the difference means nothing."""
 
 
 @dataclass
 class Track:
-    """Readings of one counter in the order they were made, condensed to its steps."""
+    """Readings of one counter in their order, reduced to its steps."""
 
     quantum_j: float = 0.0
     """Resolution of the counter. Unit: J."""
     opened_s: float = -math.inf
-    """When what the track is about began."""
+    """Start of the period that the track covers. Unit: s."""
     steps: list[Step] = field(default_factory=list)
     _last: tuple[float, float] | None = None
     _level: tuple[int, float, Level | None] = (0, 0.0, None)  # for so many steps and this resolution
 
     def add(self, before_s: float, after_s: float, energy_j: float) -> None:
-        """Take in a reading that was made between two moments.
+        """Add a reading that was made between two moments.
 
         Raises:
-            CounterResetError: it is less than the reading before.
+            CounterResetError: it is less than the previous reading.
 
         """
         if self._last is not None:
             known_s, known_j = self._last
-            if self.carry_on(energy_j) > known_j:  # it moved after the last reading began and before this one ended
+            if self.carry_on(energy_j) > known_j:  # it stepped after the last reading began and before this one ended
                 half = (after_s - known_s) / 2
                 self.steps.append(Step(at_s=known_s + half, half_s=half, energy_j=energy_j))
         self._last = (before_s, energy_j)
 
     def carry_on(self, energy_j: float) -> float:
-        """The given later reading, once it is known to be no less than the last one.
+        """Return the given later reading, after a check that it is not less than the last one.
 
         Raises:
             CounterResetError: it is less.
@@ -130,11 +132,11 @@ class Track:
         return energy_j
 
     def intervals_s(self) -> list[float]:
-        """Times between the steps."""
+        """Times between the steps. Unit: s."""
         return [b.at_s - a.at_s for a, b in pairwise(self.steps)]
 
     def level(self) -> Level | None:
-        """The steady stretch that the track ends with; null while the power still moves or too little was seen."""
+        """The steady stretch at the track's end; None while the power still changes or there are too few steps."""
         if self._level[:2] != (len(self.steps), self.quantum_j):
             self._level = len(self.steps), self.quantum_j, self._find_level()
         return self._level[2]
@@ -159,7 +161,7 @@ class Track:
         )
 
     def last_resort(self) -> Level | None:
-        """The power that the track ends with, level or not: as uncertain as it is different from what was before it."""
+        """The power at the track's end, level or not; its uncertainty is its difference from the power before."""
         if len(self.steps) < 2:
             return None
         last = len(self.steps) - 1
@@ -169,11 +171,11 @@ class Track:
         return Level(power_w=power, uncertainty_w=error + abs(power - was), steps=steps, first=steps[0])
 
     def _first_sure(self) -> int:
-        """Index of the first step that holds all that was drawn before the track was opened."""
+        """Index of the first step that contains all energy drawn before the track was opened."""
         return bisect_left(self.steps, self.opened_s + LONGEST_LAG_S, key=lambda step: step.at_s)
 
     def _two_blocks(self, sure: int) -> tuple[int, int] | None:
-        """Indices where the last two stretches begin that are long enough to tell their power."""
+        """Indices of the beginnings of the last two stretches that are long enough to determine their power."""
         ends, right = [], len(self.steps) - 1
         for i in range(right - 1, sure - 1, -1):
             if self._tells(i, right):
@@ -184,7 +186,7 @@ class Track:
         return None
 
     def _extend(self, first: int, end: int) -> int:
-        """The earliest step from which on the power was what it is at the track's end; `first` to `end` tell it."""
+        """The earliest step since which the power was the same as at the track's end, between `first` and `end`."""
         for i in range(first - 1, -1, -1):
             while end - 1 > i and self._tells(i, end - 1):
                 end -= 1
@@ -194,12 +196,12 @@ class Track:
         return first
 
     def _differ_w(self, i: int, j: int) -> float | None:
-        """By how much the power between two steps differs from that since; null where it is another level. Unit: W."""
+        """Difference between the power of two steps and that since then; None if it is another level. Unit: W."""
         (a, a_error), (b, b_error) = self._power(i, j), self._power(j, len(self.steps) - 1)
         return None if abs(a - b) > noise_w(max(a, b)) + math.hypot(a_error, b_error) else a - b
 
     def _tells(self, i: int, j: int) -> bool:
-        """Whether two steps are far enough from each other to tell the power between them."""
+        """Whether two steps are far enough apart to determine the power between them."""
         if self.steps[j].at_s - self.steps[i].at_s < BLOCK_S:
             return False
         power, error = self._power(i, j)
@@ -215,32 +217,32 @@ class Track:
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """What was seen right after the window: the counter's last step in it, and the power where the card tells it."""
+    """Observations right after the window: the counter's last step in it, and the instant power if available."""
 
     last: Step
-    """What the counter showed as the window ended, and since when it did."""
+    """The value of the counter at the window's end, and the time of that step."""
     first: Step
     """The step after that."""
     powers: Sequence[tuple[float, float]] = ()
-    """(time, W) of the instant-power readings; empty where the card has no such field."""
+    """(time, W) of the instant-power readings; empty if the card has no such field."""
 
 
 def period_s(tracks: Sequence[Track]) -> float | None:
-    """Median time between the steps seen; null where no two were. Unit: s."""
+    """Median time between the observed steps; None with fewer than two. Unit: s."""
     intervals = [interval for track in tracks for interval in track.intervals_s()]
     return median(intervals) if intervals else None
 
 
 def step_before(first: Step, energy_j: float, tracks: Sequence[Track]) -> Step:
-    """The step that nobody saw, one period before the first one of a track: what was read until then, and since when.
+    """The unobserved step, one period before the first one of a track; `energy_j` is the counter's value since then.
 
     Raises:
-        ValueError: no two steps in a row were seen, so that the period is not known.
+        ValueError: fewer than two steps in a row were observed, so the period is unknown.
 
     """
     period = period_s(tracks)
     if period is None:
-        raise ValueError("a counter's period is known from two steps on")
+        raise ValueError("the period of a counter is unknown: it needs at least two steps")
     pairs = [(b.at_s - a.at_s, a.half_s + b.half_s) for track in tracks for a, b in pairwise(track.steps)]
     irregular = max(0.0, *(abs(interval - period) - error for interval, error in pairs))
     half = first.half_s + median(error for _, error in pairs) / 2 + irregular
@@ -254,7 +256,7 @@ def energy_between(
     a = min(
         before.steps, key=lambda s: math.hypot(before.power_w * s.half_s, before.uncertainty_w * (start_s - s.at_s))
     )
-    # Only a step that comes later than any lag is known to hold all of the window.
+    # Only a step later than the longest lag is certain to contain all of the window.
     b = min(after.steps, key=lambda s: math.hypot(after.power_w * s.half_s, after.uncertainty_w * (s.at_s - end_s)))
     head_j = before.power_w * (start_s - a.at_s)
     energy = b.energy_j - a.energy_j - head_j - after.power_w * (b.at_s - end_s)
@@ -262,7 +264,7 @@ def energy_between(
     mean_w = energy / (end_s - start_s)
     lag_j = _longest_lag_s(after, b, late_j, mean_w=mean_w, end_s=end_s) * abs(after.power_w - before.power_w)
     hidden, hidden_error = _hidden_tail(energy, a, head_j, after, tail, start_s=start_s, end_s=end_s)
-    # Each part is a bound, and most of them lean one way for all windows of a card: they add up, not in squares.
+    # Each part is a bound, and most have the same sign in all windows of a card: they add up linearly.
     uncertainty = math.fsum(
         (
             before.power_w * a.half_s,
@@ -281,8 +283,8 @@ def energy_between(
 def _longest_lag_s(after: Level, b: Step, late_j: float, *, mean_w: float, end_s: float) -> float:
     """The longest lag that the readings allow. Unit: s.
 
-    It is the time from the window's end to the first step after which nothing but rest was seen, and as much longer
-    as the window's power could go on unseen: `late_j` was drawn above rest since that step, give or take its timing.
+    It is the time from the window's end to the first step after which only idle power was observed, plus the time for
+    which the window's power could have continued unobserved: `late_j` was drawn above idle since that step.
     """
     seen_s = max(0.0, after.first.at_s - end_s)
     unseen_j = late_j + after.power_w * (after.first.half_s + b.half_s)
@@ -294,18 +296,18 @@ def _longest_lag_s(after: Level, b: Step, late_j: float, *, mean_w: float, end_s
 def _hidden_tail(
     energy_j: float, a: Step, head_j: float, after: Level, tail: Tail, *, start_s: float, end_s: float
 ) -> tuple[float, float]:
-    """Energy above rest between the window's end and the first level step, and its uncertainty. Unit: J.
+    """Energy above idle between the window's end and the first level step, and its uncertainty. Unit: J.
 
-    Two bounds, of which the least holds: (b) the counter's last step in the window, see `_carried_on`; (c) the instant
-    power, where there is one: a sensor that holds or averages shows too much of a falling power, never too little.
-    Where neither can be had, (a): the card drew as much as in the window until that step. The energy is taken off only
-    where (b) and (c) agree, as what (b) finds alone may be the counter's lag.
+    Two bounds, of which the smaller applies: (b) the counter's last step in the window, see `_carried_on`; (c) the
+    instant power: a sensor that holds or averages shows too much of a falling power, never too little. If neither is
+    available, (a): the card drew the window's power until that step. The energy is subtracted only if (b) and (c)
+    agree, as (b) alone may be the counter's lag.
     """
     tail_s = max(0.0, after.first.at_s - end_s)
     excess = max(0.0, energy_j - after.power_w * (end_s - start_s))
     most = excess * tail_s / (tail_s + end_s - start_s)
     inside = noise = None
-    within = tail.last.at_s - tail.last.half_s <= end_s  # else the machine stalled, and the first reading came too late
+    within = tail.last.at_s - tail.last.half_s <= end_s  # else the machine stalled, and the first reading was too late
     if within and tail.last.at_s - start_s > (end_s - start_s) / 3:
         seen_j = tail.last.energy_j - a.energy_j - head_j
         inside, noise, most = _carried_on(energy_j, seen_j, after, tail, start_s=start_s, end_s=end_s)
@@ -321,10 +323,10 @@ def _hidden_tail(
 def _carried_on(
     energy_j: float, seen_j: float, after: Level, tail: Tail, *, start_s: float, end_s: float
 ) -> tuple[float, float, float]:
-    """What the window's energy exceeds that of its last step, carried on to its end; its noise; a bound. Unit: J.
+    """Energy beyond that of the window's last step extrapolated to its end; its noise; a bound. Unit: J.
 
-    The bound takes the power after that step for the mean power before it. Where that cannot be (less was drawn; or
-    the power was seen to fall after the window, so it may have begun to do so within), the card may have rested since.
+    The bound assumes the mean power before that step also after it. If that is impossible (less was drawn, or the power
+    fell after the window, so the fall may have begun inside it), the card may have been idle since that step.
     """
     duration_s, seen_s = end_s - start_s, tail.last.at_s - start_s
     busy_w = seen_j / seen_s
@@ -346,7 +348,7 @@ def _carried_on(
 def _polled(
     powers: Sequence[tuple[float, float]], after: Level, end_s: float, *, mean_w: float
 ) -> tuple[float, float, float]:
-    """Energy above rest, and below it, by the instant power up to the first level step; what may hide. Unit: J."""
+    """Energy above and below idle by the instant power up to the first level step; unobserved energy. Unit: J."""
     until_s = max(after.first.at_s, end_s)
     noise = noise_w(after.power_w)
     above = below = 0.0

@@ -1,4 +1,4 @@
-"""The meter: begin, work, end, joules. It reads only before and after the window and starts no thread."""
+"""The meter: `begin()`, work, `end()`. It reads only before and after the window and starts no thread."""
 
 import math
 import os
@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from workers.energy import idle, nvml, rapl, state
-from workers.energy.gauge import MAX_OVER_LIMIT, Found
-from workers.energy.nvml import CardFault
+from workers.energy.gauge import MAX_OVER_LIMIT, GaugeResult
+from workers.energy.nvml import CardFault, EnergyReason
 from workers.energy.power import Gauge, gauge_for
 from workers.energy.sampler import Sampler
 from workers.energy.system import MONOTONIC, Clock, System
 from workers.records import Confidence, EnergyMethod, EnergyMetrics, GpuState
 
 POLL_S = 0.002
-"""Time between two readings. NVML answers in about this time; asking faster only loads the driver. Unit: s."""
+"""Time between two readings. NVML answers in about this time; reading faster only loads the driver. Unit: s."""
 THIS_MACHINE = System(
     clock=MONOTONIC,
     open_card=nvml.Card,
@@ -25,7 +25,7 @@ THIS_MACHINE = System(
 
 
 class EnergyMeter:
-    """Energy of some GPUs, and of the host, over windows of this process's making.
+    """Measures the energy of some GPUs, and of the host, over windows that this process opens and closes.
 
         meter = EnergyMeter(["GPU-..."], synchronize=torch.cuda.synchronize)
         meter.measure_idle(1.0)         # once the model is loaded; optional
@@ -33,7 +33,7 @@ class EnergyMeter:
         work()
         energy = meter.end()            # EnergyMetrics
 
-    No fault of a card, a driver or the host raises: the figure is null then, and `energy_reasons` says why.
+    A fault of a card, a driver or the host raises no exception: the figure is null, and `energy_reasons` says why.
     """
 
     def __init__(
@@ -45,25 +45,25 @@ class EnergyMeter:
         powercap: Path = rapl.POWERCAP,
         system: System = THIS_MACHINE,
     ) -> None:
-        """Make a meter; nothing is read yet.
+        """Create a meter; reads nothing yet.
 
         Args:
-            gpu_uuids: The cards to measure, by UUID (with or without `GPU-`). None: only the host is measured.
-            synchronize: Waits until the work given to the cards is done; called at both ends of a window.
-            own_pids: Processes that belong to this run (the other ranks), beside this one: they are not foreign.
+            gpu_uuids: UUIDs of the cards to measure (with or without `GPU-`). Empty: measure only the host.
+            synchronize: Waits until the cards' work is done; called at both ends of a window.
+            own_pids: Further processes of this run (the other ranks), which are not foreign.
             powercap: Root of the host's RAPL counters.
-            system: Clock, cards and what is known of them; simulated ones in tests.
+            system: Clock, cards and their baselines; simulated ones in tests.
 
         """
-        self.gpu_uuids = tuple(dict.fromkeys(nvml.spelled(uuid) for uuid in gpu_uuids))
+        self.gpu_uuids = tuple(dict.fromkeys(nvml.nvml_uuid(uuid) for uuid in gpu_uuids))
         self.own_pids = {os.getpid(), *own_pids}
         self._synchronize = synchronize or (lambda: None)
         self._powercap = powercap
         self._system = system
         self._clock = system.clock
-        self._faults: dict[str, str] = {}
+        self._faults: dict[str, EnergyReason] = {}
         self._gauges: dict[str, Gauge] = {}
-        self._looks: dict[str, state.Snapshot] = {}
+        self._states: dict[str, state.Snapshot] = {}
         self._names: dict[str, str | None] = {}
         self._driver = ""
         self._start_s: float | None = None
@@ -71,9 +71,9 @@ class EnergyMeter:
         self._last: EnergyMetrics | None = None
 
     def measure_idle(self, seconds: float = 1.0, *, max_age_s: float = idle.MAX_AGE_S) -> dict[str, float]:
-        """Measure the cards' power at rest, unless it is known and no older than `max_age_s`; W by UUID.
+        """Measure the cards' idle power, unless it is known and no older than `max_age_s`; returns W by UUID.
 
-        Call it with the model loaded and nothing running. A card whose power does not settle is left out.
+        Call it with the model loaded and nothing running. A card whose power does not settle is omitted.
         """
         self._synchronize()
         self._find_cards()
@@ -87,8 +87,8 @@ class EnergyMeter:
             gauge.open()
         _follow(list(stale.values()), self._clock, at_least_s=seconds)
         for uuid, gauge in stale.items():
-            if (level := gauge.resting) is not None and gauge.settled:
-                baselines[uuid, self._driver] = idle.seen(level)
+            if (level := gauge.idle_level) is not None and gauge.settled:
+                baselines[uuid, self._driver] = idle.baseline_of(level)
         known = {uuid: baselines.get((uuid, self._driver)) for uuid in self._gauges}
         return {uuid: baseline.power_w for uuid, baseline in known.items() if baseline is not None}
 
@@ -96,13 +96,13 @@ class EnergyMeter:
         """Open a window: waits until the cards' power is level and their counters have just stepped.
 
         Args:
-            barrier: Returns once the meters of all ranks have come this far, so that their windows open together. The
-                cards rest meanwhile.
+            barrier: Returns once the meters of all ranks have reached it, so that their windows open together. The
+                cards stay idle meanwhile.
 
         """
         self._synchronize()
         self._find_cards()
-        self._looks = {uuid: state.snapshot(gauge.card) for uuid, gauge in self._gauges.items()}
+        self._states = {uuid: state.snapshot(gauge.card) for uuid, gauge in self._gauges.items()}
         for gauge in self._gauges.values():
             gauge.open()
         _follow(list(self._gauges.values()), self._clock)
@@ -111,10 +111,10 @@ class EnergyMeter:
         self._start_s = self._clock.now_s()
 
     def end(self) -> EnergyMetrics:
-        """Close the window that `begin` opened; follows the counters until they hold all of it.
+        """Close the window that `begin` opened; follows the counters until they contain all of its energy.
 
         Raises:
-            RuntimeError: there was no `begin`.
+            RuntimeError: `begin` was not called.
 
         """
         if self._start_s is None or self._rapl is None:
@@ -125,19 +125,19 @@ class EnergyMeter:
         for gauge in self._gauges.values():
             gauge.open(after=True)
             gauge.poll()
-        moments = {uuid: state.fleeting(gauge.card) for uuid, gauge in self._gauges.items()}
+        clocks = {uuid: state.read_clocks(gauge.card) for uuid, gauge in self._gauges.items()}
         _follow(list(self._gauges.values()), self._clock)
-        gpus = tuple(self._gpu(uuid, moments.get(uuid), self._start_s, end_s) for uuid in self.gpu_uuids)
+        gpus = tuple(self._gpu(uuid, clocks.get(uuid), self._start_s, end_s) for uuid in self.gpu_uuids)
         methods = {gauge.method for gauge in self._gauges.values()}
         self._last = _metrics(gpus, methods, end_s - self._start_s, self._rapl, host)
         self._start_s = None
         return self._last
 
     def relative_uncertainty_after(self, duration_s: float) -> float | None:
-        """Relative uncertainty that a window this long would have; null without a GPU that can be measured. Unit: 1.
+        """Relative uncertainty that a window this long would have; None without a GPU that can be measured. Unit: 1.
 
-        A prediction from the last window's figures, or before the first from the counter's period: it reads nothing, so
-        that it may be asked inside a window. The uncertainty comes from the ends and does not grow with the window.
+        Predicted from the last window's figures, or before the first window from the counter's period. It reads nothing
+        and may be called inside a window. The uncertainty comes from the ends and does not grow with the window.
         """
         periods = [gauge.period_s for gauge in self._gauges.values() if gauge.period_s is not None]
         if not periods or self._faults or duration_s <= 0:
@@ -149,14 +149,14 @@ class EnergyMeter:
         return (0.05 * max(periods) + POLL_S) / duration_s
 
     def _find_cards(self) -> None:
-        """Open the cards anew where that failed before: a driver may come back between two windows."""
+        """Open the cards, again if that failed before: a driver may come back between two windows."""
         self._faults = {}
         for uuid in self.gpu_uuids:
             try:
                 if uuid not in self._gauges:
                     card = self._system.open_card(uuid)
-                    self._names[uuid] = nvml.quietly(card.name)
-                    self._driver = nvml.quietly(self._system.driver_version) or ""
+                    self._names[uuid] = nvml.or_none(card.name)
+                    self._driver = nvml.or_none(self._system.driver_version) or ""
                     card.refuse_mig()
                     self._gauges[uuid] = gauge_for(card, self._system)
                 self._gauges[uuid].card.refuse_mig()
@@ -164,29 +164,29 @@ class EnergyMeter:
                 self._gauges.pop(uuid, None)
                 self._faults[uuid] = fault.reason
 
-    def _gpu(self, uuid: str, moment: state.Fleeting | None, start_s: float, end_s: float) -> GpuState:
+    def _gpu(self, uuid: str, clocks: state.Clocks | None, start_s: float, end_s: float) -> GpuState:
         gauge = self._gauges.get(uuid)
         if gauge is None:
             reason = self._faults[uuid]
             mig = True if reason == "mig" else None
             return GpuState(uuid=uuid, name=self._names.get(uuid), reasons=(reason,), mig=mig)
-        found = gauge.result(start_s, end_s)
-        before, after = self._looks[uuid], state.snapshot(gauge.card, moment)
+        result = gauge.result(start_s, end_s)
+        before, after = self._states[uuid], state.snapshot(gauge.card, clocks)
         limit_w = after.power_limit_w or before.power_limit_w
-        found = _possible(found, limit_w, end_s - start_s)
-        baseline, idle_reasons = self._baseline(uuid, found)
+        result = _possible(result, limit_w, end_s - start_s)
+        baseline, idle_reasons = self._baseline(uuid, result)
         throttled, causes = state.throttling(before, after)
         foreign = state.foreign(before, after, self.own_pids)
-        flags = {"throttled": throttled, "foreign_processes": foreign}
+        flags: dict[EnergyReason, object] = {"throttled": throttled, "foreign_processes": foreign}
         return GpuState(
             uuid=uuid,
             name=self._names.get(uuid),
-            energy_j=found.estimate.energy_j if found.estimate else None,
-            energy_uncertainty_j=found.estimate.uncertainty_j if found.estimate else None,
+            energy_j=result.estimate.energy_j if result.estimate else None,
+            energy_uncertainty_j=result.estimate.uncertainty_j if result.estimate else None,
             idle_power_w=baseline.power_w if baseline else None,
             idle_power_uncertainty_w=baseline.uncertainty_w if baseline else None,
             idle_power_age_s=max(0.0, start_s - baseline.at_s) if baseline else None,
-            counter_period_ms=found.period_s * 1000 if found.period_s else None,
+            counter_period_ms=result.period_s * 1000 if result.period_s else None,
             throttled=throttled,
             throttle_reasons=causes,
             temperature_start_c=before.temperature_c,
@@ -195,15 +195,15 @@ class EnergyMeter:
             power_limit_w=limit_w,
             foreign_processes=foreign,
             mig=False,
-            reasons=(*found.reasons, *idle_reasons, *(name for name, set_ in flags.items() if set_)),
+            reasons=(*result.reasons, *idle_reasons, *(reason for reason, flagged in flags.items() if flagged)),
         )
 
-    def _baseline(self, uuid: str, found: Found) -> tuple[idle.Baseline | None, tuple[str, ...]]:
-        """The card's power at rest: as measured for it, else as seen right before the window."""
-        known, level = self._system.baselines.get((uuid, self._driver)), found.before
+    def _baseline(self, uuid: str, result: GaugeResult) -> tuple[idle.Baseline | None, tuple[EnergyReason, ...]]:
+        """The card's idle power: as measured by `measure_idle`, else the power right before the window."""
+        known, level = self._system.baselines.get((uuid, self._driver)), result.before
         if known is None:
-            unsure = level is None or "unsettled_before" in found.reasons
-            return (None, ("no_idle_baseline",)) if unsure or level is None else (idle.seen(level), ())
+            unsettled = level is None or "unsettled_before" in result.reasons
+            return (None, ("no_idle_baseline",)) if unsettled or level is None else (idle.baseline_of(level), ())
         if level is not None and known.drifted(level):
             del self._system.baselines[uuid, self._driver]
             return known, ("idle_drift",)
@@ -211,46 +211,47 @@ class EnergyMeter:
 
 
 def _follow(gauges: Sequence[Gauge], clock: Clock, *, at_least_s: float = 0.0) -> None:
-    """Read all cards in turn until each has seen enough, at least `at_least_s` long."""
+    """Read all cards in turn until every gauge is ready, for at least `at_least_s`."""
     opened_s = clock.now_s()
     while gauges:
         for gauge in gauges:
             gauge.poll()
         if all(gauge.ready() for gauge in gauges) and clock.now_s() - opened_s >= at_least_s:
-            return  # right after the step that was waited for, not a pause later
+            return  # right after the last step, without another pause
         clock.sleep(POLL_S)
 
 
-def _possible(found: Found, limit_w: float | None, duration_s: float) -> Found:
-    """Refuse a figure that the card could not have drawn."""
-    estimate = found.estimate
+def _possible(result: GaugeResult, limit_w: float | None, duration_s: float) -> GaugeResult:
+    """Reject an energy that the card could not have drawn."""
+    estimate = result.estimate
     if estimate is None:
-        return found
+        return result
     least_j = estimate.energy_j - estimate.uncertainty_j
     if limit_w is not None and least_j / duration_s > MAX_OVER_LIMIT * limit_w:
-        return found.refused("above_power_limit")
+        return result.refused("above_power_limit")
     if estimate.energy_j < 0:
-        return found.refused("negative_energy")
-    return found
+        return result.refused("negative_energy")
+    return result
 
 
 def _metrics(
     gpus: Sequence[GpuState], methods: Collection[str], duration_s: float, start: rapl.Reading, end: rapl.Reading
 ) -> EnergyMetrics:
-    """Put the cards and the host together. The sum over the cards is null as soon as one of them is."""
+    """Combine the cards and the host. The sum over the cards is null if one of them is."""
     cpu_j, cpu_reason = rapl.between(start, end, "cpu")
     dram_j, dram_reason = rapl.between(start, end, "dram")
     energies = [gpu.energy_j for gpu in gpus]
     total = math.fsum(e for e in energies if e is not None) if gpus and None not in energies else None
-    # Lag and falling power bend all cards alike, so their uncertainties add up linearly.
+    # Lag and falling power affect all cards in the same direction, so their uncertainties add up linearly.
     uncertainty = None if total is None else math.fsum(gpu.energy_uncertainty_j or 0 for gpu in gpus)
     idles = [gpu.idle_power_w for gpu in gpus]
     idle_w = math.fsum(w for w in idles if w is not None) if gpus and None not in idles else None
     net = None if total is None or idle_w is None else total - idle_w * duration_s
-    # The power at rest stands in the energy too, taken off at the window's ends: the two errors lean one way.
+    # The idle power also enters the energy, subtracted at the window's ends: the two errors have the same sign.
     idle_error_w = math.fsum(gpu.idle_power_uncertainty_w or 0 for gpu in gpus)
     net_uncertainty = None if net is None or uncertainty is None else uncertainty + idle_error_w * duration_s
-    reasons = tuple(sorted({reason for gpu in gpus for reason in gpu.reasons})) if gpus else ("no_gpu",)
+    no_gpu: tuple[EnergyReason, ...] = ("no_gpu",)
+    reasons = tuple(sorted({reason for gpu in gpus for reason in gpu.reasons})) if gpus else no_gpu
     periods = [gpu.counter_period_ms for gpu in gpus if gpu.counter_period_ms is not None]
     method: EnergyMethod = "none"
     if total is not None:

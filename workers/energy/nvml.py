@@ -1,17 +1,24 @@
-"""NVML, one card at a time. The only importer of pynvml: whatever goes wrong becomes a `CardFault` with a reason."""
+"""NVML, one card at a time. The only importer of pynvml: every error becomes a `CardFault` with a reason."""
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NewType, ParamSpec, TypeVar
 
 import pynvml
 
 from workers.energy import system
+from workers.records.energy import KnownEnergyReason
+from workers.records.errors import JouleGridError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_REASONS = {
+OtherReason = NewType("OtherReason", str)
+"""A reason that this program has no word for: `nvml_error_N`, or `nvml_` and the class of an exception of pynvml."""
+
+EnergyReason = KnownEnergyReason | OtherReason
+
+_REASONS: dict[int, KnownEnergyReason] = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no_nvml",
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "no_driver",
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "driver_mismatch",
@@ -25,7 +32,7 @@ _REASONS = {
     pynvml.NVML_ERROR_TIMEOUT: "nvml_timeout",
 }
 
-# What holds a card back. Low utilisation and clocks that somebody set are no throttling, so they are not listed.
+# Causes of throttling. Low utilisation and clocks set by the user do not count as throttling.
 _VIOLATIONS = {
     "power": pynvml.NVML_PERF_POLICY_POWER,
     "thermal": pynvml.NVML_PERF_POLICY_THERMAL,
@@ -39,7 +46,7 @@ _CLOCK_EVENTS = {
     "hardware_slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
     "sync_boost": pynvml.nvmlClocksEventReasonSyncBoost,
 }
-# Which member of NVML's value union holds a field of this type.
+# Member of NVML's value union for each type of field.
 _FIELD_MEMBERS = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
@@ -50,16 +57,16 @@ _FIELD_MEMBERS = {
 }
 
 
-class CardFault(Exception):  # noqa: N818 - a fault of the card, carried as a reason, not an error of the caller
-    """NVML or a card does not answer. `reason` is one machine-readable word."""
+class CardFault(JouleGridError):  # noqa: N818 - a fault of the card, carried as a reason, not an error of the caller
+    """NVML or a card does not answer. `reason` is a machine-readable word."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: EnergyReason) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
 def _faulting(call: Callable[P, T]) -> Callable[P, T]:
-    """Turn whatever a call raises into a `CardFault`: pynvml raises more than NVMLError (missing symbols, bad text)."""
+    """Turn every exception into a `CardFault`: pynvml raises more than NVMLError (missing symbols, bad text)."""
 
     @functools.wraps(call)
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,15 +75,15 @@ def _faulting(call: Callable[P, T]) -> Callable[P, T]:
         except CardFault:
             raise
         except pynvml.NVMLError as error:
-            raise CardFault(_REASONS.get(error.value, f"nvml_error_{error.value}")) from error
+            raise CardFault(_REASONS.get(error.value) or OtherReason(f"nvml_error_{error.value}")) from error
         except Exception as error:
-            raise CardFault(f"nvml_{type(error).__name__}") from error
+            raise CardFault(OtherReason(f"nvml_{type(error).__name__}")) from error
 
     return inner
 
 
-def quietly(call: Callable[[], T]) -> T | None:
-    """What a call returns, or null where the card does not say: for the figures that are only nice to have."""
+def or_none(call: Callable[[], T]) -> T | None:
+    """The result of a call, or None after a `CardFault`: for figures that are optional."""
     try:
         return call()
     except CardFault:
@@ -87,13 +94,13 @@ class Card:
     """One GPU by UUID.
 
     Raises:
-        CardFault: `unknown_uuid`, `mig`, `no_nvml`, `no_permission`... There is no falling back to another card.
+        CardFault: `unknown_uuid`, `mig`, `no_nvml`, `no_permission`... It never falls back to another card.
 
     """
 
     @_faulting
     def __init__(self, uuid: str) -> None:
-        self.uuid = spelled(uuid)
+        self.uuid = nvml_uuid(uuid)
         if self.uuid.startswith("MIG-"):
             raise CardFault("mig")
         pynvml.nvmlInit()
@@ -103,19 +110,19 @@ class Card:
 
     @_faulting
     def name(self) -> str:
-        """Name of the card, as NVML spells it."""
+        """Name of the card."""
         return str(pynvml.nvmlDeviceGetName(self._handle))
 
     @_faulting
     def mig(self) -> bool:
-        """Whether the card is split by MIG. A card that cannot be split is not."""
+        """Whether the card is split by MIG; False if it does not support MIG."""
         try:
             return bool(pynvml.nvmlDeviceGetMigMode(self._handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE)
         except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
             return False
 
     def refuse_mig(self) -> None:
-        """Raise where the card is split: its counters are the whole card's, and a slice's share of them is not known.
+        """Raise if the card is split by MIG: its counters cover the whole card, and a slice's share is unknown.
 
         Raises:
             CardFault: `mig`.
@@ -131,7 +138,7 @@ class Card:
 
     @_faulting
     def instant_power_w(self) -> float:
-        """Power now: field 186. Unit: W."""
+        """Instant power: field 186. Unit: W."""
         field = pynvml.nvmlDeviceGetFieldValues(self._handle, [pynvml.NVML_FI_DEV_POWER_INSTANT])[0]
         if field.nvmlReturn != pynvml.NVML_SUCCESS:
             raise pynvml.NVMLError(field.nvmlReturn)
@@ -139,7 +146,7 @@ class Card:
 
     @_faulting
     def plain_power_w(self) -> float:
-        """The plain power reading, on most cards an average over the last second. Unit: W."""
+        """Power, on most cards an average over the last second. Unit: W."""
         return int(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1000
 
     @_faulting
@@ -154,7 +161,7 @@ class Card:
 
     @_faulting
     def sm_clock_mhz(self) -> float:
-        """SM clock now. Unit: MHz."""
+        """Current SM clock. Unit: MHz."""
         return float(pynvml.nvmlDeviceGetClockInfo(self._handle, pynvml.NVML_CLOCK_SM))
 
     @_faulting
@@ -164,35 +171,35 @@ class Card:
 
     @_faulting
     def pids(self) -> frozenset[int]:
-        """Processes that compute on the card; those that only draw do not count."""
+        """Processes that compute on the card, without those that only do graphics."""
         return frozenset(int(p.pid) for p in pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
 
     @_faulting
     def violations(self) -> dict[str, int]:
-        """Time that the card has been held back so far, by cause; causes that it does not count are absent."""
-        found = {}
+        """Time that the card has been throttled so far, by cause; causes that it does not count are absent."""
+        times = {}
         for name, policy in _VIOLATIONS.items():
             try:
-                found[name] = int(pynvml.nvmlDeviceGetViolationStatus(self._handle, policy).violationTime)
+                times[name] = int(pynvml.nvmlDeviceGetViolationStatus(self._handle, policy).violationTime)
             except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_NoPermission):
                 continue
-        return found
+        return times
 
     @_faulting
     def clock_events(self) -> tuple[str, ...]:
-        """What holds the card back at this moment."""
+        """Causes that throttle the card now."""
         try:
             bits = pynvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle)
-        except pynvml.NVMLError_FunctionNotFound:  # drivers before 535 know it by its old name
+        except pynvml.NVMLError_FunctionNotFound:  # drivers before 535 have it under its old name
             bits = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)
         return tuple(name for name, mask in _CLOCK_EVENTS.items() if int(bits) & mask)
 
 
 def power_reader(card: system.Card) -> tuple[Callable[[], float], bool]:
-    """The best power reading that a card has, and whether it tells the power at once (W).
+    """The best power reading of a card (W), and whether it is instant.
 
     Raises:
-        CardFault: it has none.
+        CardFault: the card has none.
 
     """
     try:
@@ -203,8 +210,8 @@ def power_reader(card: system.Card) -> tuple[Callable[[], float], bool]:
     return card.instant_power_w, True
 
 
-def spelled(uuid: Any) -> str:
-    """A UUID as NVML spells it: torch gives it without `GPU-`."""
+def nvml_uuid(uuid: Any) -> str:
+    """A UUID in NVML's format: torch omits the prefix `GPU-`."""
     text = str(uuid)
     return text if text.startswith(("GPU-", "MIG-")) else f"GPU-{text}"
 

@@ -2,76 +2,83 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from workers.energy.system import MONOTONIC, Clock
 
 POWERCAP = Path("/sys/class/powercap")
 MAX_ZONE_W = 1000.0
-"""No package or memory draws more: a counter that this power would carry round twice says nothing. Unit: W."""
+"""No package or memory draws more. A counter that could wrap twice at this power gives no energy. Unit: W."""
+
+Domain = Literal["cpu", "dram"]
+
+HostReason = Literal["no_permission", "unreadable", "no_rapl", "no_dram_domain", "window_longer_than_counter"]
+"""The values of `cpu_energy_reason` and `dram_energy_reason`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Zone:
-    """One counter: where it lies, and where it wraps round. Unit: uJ."""
+    """One counter: its file, and the value at which it wraps. Unit: uJ."""
 
     path: Path
-    kind: str
+    domain: Domain
     range_uj: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """All counters at one moment; for a kind that cannot be read, the reason."""
+    """All counters at one moment; for a domain that cannot be read, the reason."""
 
     at_s: float
     values_uj: dict[Zone, int]
-    reasons: dict[str, str]
+    reasons: dict[Domain, HostReason]
 
 
 def zones(root: Path = POWERCAP) -> list[Zone]:
-    """The packages (`package-0`) and their memory (`dram`). Their cores are a part of them and would count twice.
+    """The packages (`package-0`) and their memory (`dram`). Cores are part of a package and would count twice.
 
-    Only `intel-rapl:*`, which AMD's processors have too: `intel-rapl-mmio:*` is the same package by another road.
+    Only `intel-rapl:*`, which AMD's processors have too: `intel-rapl-mmio:*` is the same package by another interface.
     """
-    found = []
+    counters = []
     for folder in sorted(root.glob("intel-rapl:*")):
         try:
             name = (folder / "name").read_text().strip()
-            span = int((folder / "max_energy_range_uj").read_text())
+            range_uj = int((folder / "max_energy_range_uj").read_text())
         except (OSError, ValueError):
             continue
-        kind = "cpu" if name.startswith("package") else name
-        if kind in ("cpu", "dram"):
-            found.append(Zone(path=folder / "energy_uj", kind=kind, range_uj=span))
-    return found
+        if name.startswith("package"):
+            counters.append(Zone(path=folder / "energy_uj", domain="cpu", range_uj=range_uj))
+        elif name == "dram":
+            counters.append(Zone(path=folder / "energy_uj", domain="dram", range_uj=range_uj))
+    return counters
 
 
 def read(root: Path = POWERCAP, clock: Clock = MONOTONIC) -> Reading:
     """Read every counter once. Never raises."""
     values: dict[Zone, int] = {}
-    reasons: dict[str, str] = {}
+    reasons: dict[Domain, HostReason] = {}
     at_s = clock.now_s()
     for zone in zones(root):
         try:
             values[zone] = int(zone.path.read_text())
         except PermissionError:
-            reasons[zone.kind] = "no_permission"
+            reasons[zone.domain] = "no_permission"
         except (OSError, ValueError):
-            reasons[zone.kind] = "unreadable"
-    for kind in ("cpu", "dram"):
-        if not any(zone.kind == kind for zone in values):
-            reasons.setdefault(kind, "no_rapl" if not root.is_dir() or kind == "cpu" else "no_dram_domain")
+            reasons[zone.domain] = "unreadable"
+    for domain in get_args(Domain):
+        if not any(zone.domain == domain for zone in values):
+            reasons.setdefault(domain, "no_rapl" if not root.is_dir() or domain == "cpu" else "no_dram_domain")
     return Reading(at_s=at_s, values_uj=values, reasons=reasons)
 
 
-def between(start: Reading, end: Reading, kind: str) -> tuple[float | None, str | None]:
-    """Energy of one kind (`cpu`, `dram`) between two readings (J), or null and why. Counters may wrap round once."""
+def between(start: Reading, end: Reading, domain: Domain) -> tuple[float | None, HostReason | None]:
+    """Energy of one domain between two readings (J), or None and the reason. Counters may wrap once."""
     for reading in (start, end):
-        if kind in reading.reasons:
-            return None, reading.reasons[kind]
+        if domain in reading.reasons:
+            return None, reading.reasons[domain]
     total_uj = 0
     for zone, value in end.values_uj.items():
-        if zone.kind != kind:
+        if zone.domain != domain:
             continue
         if zone not in start.values_uj:
             return None, "unreadable"

@@ -1,11 +1,11 @@
-"""Power over time for a card without an energy counter: a process of its own that samples, and its client.
+"""Sample the power of a card without an energy counter: the sampling process, and its client.
 
-A counter can be read after the window; power is gone once it was not looked at. The process that measures must not look
-(no polling and no thread inside the window), so another one does, 50 times a second, which takes about 1 % of a core.
-NVML's own sample buffer would cost nothing, but holds some two seconds on the cards that have it at all.
+A counter can be read after the window, power only at the moment itself. The process that measures must not read it (it
+neither polls nor starts a thread inside the window), so another process does, 50 times a second, which takes about 1 %
+of a core. NVML's own sample buffer would cost nothing, but holds only about two seconds, on the cards that have it.
 
 Run as `python -m workers.energy.sampler UUID`: prints `ready`, and then for each line of input all samples since the
-last, as one line of JSON: `[[time (monotonic, s), half width (s), power (W)], ...]`. Ends with its input.
+last, as one line of JSON: `[[time (monotonic, s), half width (s), power (W)], ...]`. Ends at the end of its input.
 """
 
 import json
@@ -21,10 +21,10 @@ from workers.energy.nvml import Card, CardFault, power_reader
 
 INTERVAL_S = 0.02
 """Time between two samples. Unit: s."""
-KEPT = 1_000_000
-"""Samples kept at most: over five hours."""
+MAX_SAMPLES = 1_000_000
+"""Samples stored at most: over five hours."""
 ANSWER_S = 20.0
-"""A sampler that has not answered by then does not work. Unit: s."""
+"""Time-out for an answer of the sampler. Unit: s."""
 
 
 class Sampler:
@@ -56,7 +56,7 @@ class Sampler:
             self._process.stdin.write("\n")
             self._process.stdin.flush()
             return [(at, half, watts) for at, half, watts in json.loads(self._line())]
-        except (OSError, ValueError) as error:  # it died, or died while it spoke
+        except (OSError, ValueError) as error:  # the process died, perhaps while it answered
             raise CardFault("power_sampler_failed") from error
 
     def _line(self) -> str:
@@ -74,9 +74,9 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 def main(uuid: str) -> None:
-    """Sample until the input ends. A reading that fails leaves a hole, which the client sees by the times."""
+    """Sample until the input ends. A reading that fails leaves a gap, which the client sees by the times."""
     card = Card(uuid)
-    samples: deque[tuple[float, float, float]] = deque(maxlen=KEPT)
+    samples: deque[tuple[float, float, float]] = deque(maxlen=MAX_SAMPLES)
     read, _ = power_reader(card)
     print("ready", flush=True)
     while True:
@@ -87,8 +87,8 @@ def main(uuid: str) -> None:
             samples.append(((before_s + after_s) / 2, (after_s - before_s) / 2, watts))
         except CardFault:
             pass
-        asked, _, _ = select.select([sys.stdin], [], [], max(0.0, INTERVAL_S - (time.monotonic() - before_s)))
-        if asked:
+        request, _, _ = select.select([sys.stdin], [], [], max(0.0, INTERVAL_S - (time.monotonic() - before_s)))
+        if request:
             if not os.read(sys.stdin.fileno(), 64):
                 return
             print(json.dumps(list(samples)), flush=True)

@@ -1,4 +1,4 @@
-"""The seam between the meter and its machine: a clock, cards and samplers. Tests hand in simulated ones."""
+"""The interface between the meter and its machine: a clock, cards and samplers. Tests pass simulated ones."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from workers.energy.idle import Baselines
 
 
 class Clock(Protocol):
-    """Time that only ever goes forward. Unit: s."""
+    """A monotonic clock. Unit: s."""
 
     def now_s(self) -> float:
-        """The time now."""
+        """The current time."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -29,7 +29,7 @@ MONOTONIC = MonotonicClock()
 
 
 class Card(Protocol):
-    """What the meter asks of one GPU; `nvml.Card` documents each method. All raise `CardFault`."""
+    """One GPU as the meter uses it; `nvml.Card` documents each method. All raise `CardFault`."""
 
     uuid: str
 
@@ -47,7 +47,7 @@ class Card(Protocol):
 
 
 class PowerSampler(Protocol):
-    """Samples one card's power from the moment that it is made."""
+    """Samples one card's power from its creation on."""
 
     def take(self) -> list[tuple[float, float, float]]:
         """All samples since the last call: (time, half width, power). Units: s, s, W."""
@@ -55,11 +55,11 @@ class PowerSampler(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """All that the meter takes from outside."""
+    """Everything outside that the meter depends on."""
 
     clock: Clock
     open_card: Callable[[str], Card]
     start_sampler: Callable[[str], PowerSampler]
     driver_version: Callable[[], str]
     baselines: Baselines
-    """Idle power by card and driver. It is this process's: another one's CUDA context idles at another power."""
+    """Idle power by card and driver, of this process only: another process's CUDA context has another idle power."""

@@ -1,17 +1,15 @@
-"""What crosses the wire between driver and workers. Imports nothing but pydantic: the driver never loads torch.
+"""What driver and workers send to each other. Imports nothing but pydantic: the driver never loads torch.
 
-What to measure: `Cell`, `Run`. What comes back: `Outcome`, with a `RawProcessResult` per rank (`InferenceMetrics`,
+What to measure: `Cell`, `Run`. The answer: `Outcome`, with a `RawProcessResult` per rank (`InferenceMetrics`,
 `EnergyMetrics`, `ComputeMetrics`, `PrecisionMetadata`, `Environment`) or a `ProcessFailure`.
 """
 
-from workers.records._base import Confidence, Record, Status
+from workers.records.base import Confidence, Record, Status
 from workers.records.cell import (
-    PRECISIONS,
     Attention,
     Cell,
     Device,
     ModelSpec,
-    Precision,
     Quality,
     RandomPrompts,
     Run,
@@ -21,6 +19,7 @@ from workers.records.cell import (
     digest,
 )
 from workers.records.energy import EnergyMethod, EnergyMetrics, GpuState
+from workers.records.finding import Finding
 from workers.records.flops import (
     ComputeMetrics,
     FlopsEstimates,
@@ -31,8 +30,18 @@ from workers.records.flops import (
     Shape,
 )
 from workers.records.inference import Distribution, InferenceMetrics, WarmupDone
-from workers.records.precision import Dtype, NormalisedMetrics, PrecisionMetadata
+from workers.records.precision import (
+    DTYPES,
+    PRECISION_SPECS,
+    PRECISIONS,
+    Dtype,
+    NormalisedMetrics,
+    Precision,
+    PrecisionMetadata,
+)
+from workers.records.prepared import Prepared
 from workers.records.result import (
+    NO_CAPACITY,
     CombinedMetrics,
     Environment,
     Outcome,
@@ -40,11 +49,14 @@ from workers.records.result import (
     QualityMetrics,
     RawProcessResult,
 )
+from workers.records.wire import Hardware, Ready, Reply, Texts
 
 __all__ = [
-    "PRECISIONS", "Attention", "Cell", "CombinedMetrics", "ComputeMetrics", "Confidence", "Device", "Distribution",
-    "Dtype", "EnergyMethod", "EnergyMetrics", "Environment", "FlopsEstimates", "FlopsMethod", "FlopsResult", "GpuState",
+    "DTYPES", "NO_CAPACITY", "PRECISIONS", "PRECISION_SPECS", "Attention", "Cell", "CombinedMetrics",
+    "ComputeMetrics", "Confidence", "Device", "Distribution", "Dtype", "EnergyMethod", "EnergyMetrics",
+    "Environment", "Finding", "FlopsEstimates", "FlopsMethod", "FlopsResult", "GpuState", "Hardware",
     "InferenceCost", "InferenceMetrics", "MemoryMethod", "ModelSpec", "NormalisedMetrics", "Outcome", "Precision",
-    "PrecisionMetadata", "ProcessFailure", "Quality", "QualityMetrics", "RandomPrompts", "RawProcessResult", "Record",
-    "Run", "Shape", "Status", "TextPrompts", "Warmup", "WarmupDone", "Window", "digest",
+    "PrecisionMetadata", "Prepared", "ProcessFailure", "Quality", "QualityMetrics", "RandomPrompts",
+    "RawProcessResult", "Ready", "Record", "Reply", "Run", "Shape", "Status", "TextPrompts", "Texts", "Warmup",
+    "WarmupDone", "Window", "digest",
 ]  # fmt: skip

@@ -1,21 +1,17 @@
-"""What to measure: one point of the grid, and everything that its identity depends on."""
+"""What to measure: one point of the grid, and every setting that its identity depends on."""
 
 import hashlib
 import json
 from functools import cached_property
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, model_validator
 
-from workers.records._base import Record
-
-Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8-bnb", "int4-bnb", "int8-torchao", "fp8-torchao"]
-"""The kinds of the `precisions` axis. `int4-bnb` is NF4; the torchao kinds are weight-only."""
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+from workers.records.base import Record
+from workers.records.precision import Precision
 
 Size = Annotated[int, Field(gt=0, lt=2**31)]
-"""Of a batch, a prompt or a gang; no computer holds more, and every column of integers does."""
+"""Size of a batch, a prompt or a gang; fits into a 32-bit integer."""
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 Device = Literal["auto", "cuda", "cpu"]
@@ -33,7 +29,7 @@ class ModelSpec(Record):
     revision: str | None = None
     """The hub's branch, tag or commit."""
     trust_remote_code: bool = False
-    """Whether code that comes with the model may run. Off unless the sweep says so."""
+    """Whether code that comes with the model may run. Off by default."""
     fingerprint: str | None = None
     """SHA-256 over a local folder's files, so that changed weights are measured anew; else null."""
 
@@ -49,7 +45,7 @@ class RandomPrompts(Record):
 
     kind: Literal["random"] = "random"
     seed: int = 0
-    """The generator's seed: the same cell gets the same tokens in every repeat and on every night."""
+    """The generator's seed: the same cell gets the same tokens in every repeat of every sweep."""
 
 
 class TextPrompts(Record):
@@ -63,31 +59,31 @@ class TextPrompts(Record):
 
 
 class Warmup(Record):
-    """Unmeasured generations before the window: a fixed count, or until the times settle."""
+    """Unmeasured generations before the window: a fixed number, or until the times settle."""
 
     cv: PositiveFloat | None = None
-    """Stop once the last `floor` generations' times have a coefficient of variation under this; null: fixed count."""
+    """Stop once the times of the last `floor` generations have a coefficient of variation below this; null: never."""
     floor: int = Field(default=1, ge=0)
-    """Generations made at least; with `cv` null, exactly this many."""
+    """Minimum number of generations; with `cv` null, the exact number."""
     cap: PositiveInt = 20
-    """Generations made at most, settled or not."""
+    """Maximum number of generations, settled or not."""
 
 
 class Window(Record):
-    """The measured stretch: whole generations until the figures are certain enough, or a cap is reached."""
+    """The measured window: whole generations until the figures are certain enough, or a limit is reached."""
 
     relative_uncertainty: PositiveFloat = 0.02
-    """The window grows until the 95 % uncertainty of time, and of energy where it is measured, is under this share."""
+    """The window grows until the 95 % uncertainty of time, and of energy if it is measured, is below this share."""
     min_generations: PositiveInt = 3
-    """Generations measured at least."""
+    """Minimum number of generations."""
     max_generations: PositiveInt = 1000
-    """Generations measured at most."""
+    """Maximum number of generations."""
     max_s: PositiveFloat = 30.0
-    """No further generation is begun once the window has lasted this long. Unit: s."""
+    """No further generation starts once the window has lasted this long. Unit: s."""
 
 
 class Quality(Record):
-    """Perplexity over a text, by a sliding window."""
+    """Perplexity of a text, measured with a sliding window."""
 
     sha256: str
     """Digest of the text."""
@@ -96,9 +92,9 @@ class Quality(Record):
     context_tokens: PositiveInt = 512
     """Length of the sliding window. Unit: tokens."""
     stride_tokens: PositiveInt = 256
-    """How far the window moves: only the tokens it newly covers are scored. Unit: tokens."""
+    """How far the window moves each time; only the tokens that it newly covers are scored. Unit: tokens."""
     max_tokens: PositiveInt = 8192
-    """Tokens of the text scored at most. Unit: tokens."""
+    """Maximum number of tokens of the text to score. Unit: tokens."""
 
 
 class Cell(Record):
@@ -110,6 +106,8 @@ class Cell(Record):
 
     model: ModelSpec
     precision: Precision
+    engine: str = "transformers"
+    """The engine that generates: `transformers`, `fake`, or `MODULE:NAME` of another backend."""
     batch_size: Size = 1
     """Sequences per generation, over all data-parallel processes together."""
     input_tokens: Size = 128
@@ -117,9 +115,9 @@ class Cell(Record):
     output_tokens: Size = 32
     """New tokens per sequence, exactly this many. Unit: tokens."""
     attention: Attention = "sdpa"
-    """The attention implementation that transformers is asked for."""
+    """The requested attention implementation."""
     device: Device = "auto"
-    """Where the model runs: `auto` takes CUDA where the cluster has GPUs."""
+    """Where the model runs: `auto` uses CUDA if the cluster has GPUs."""
     load: dict[str, JsonValue] = {}
     """Further arguments of `from_pretrained` / `from_config`."""
     generate: dict[str, JsonValue] = {}
@@ -128,17 +126,17 @@ class Cell(Record):
     warmup: Warmup = Warmup()
     window: Window = Window()
     quality: Quality | None = None
-    """Whether and how perplexity is measured beside the cost; null: not at all."""
+    """How to measure perplexity; null: not at all."""
     processes: Size = 1
     """Data-parallel ranks, each with its own replica and its share of the batch."""
     tensor_parallel: Size = 1
-    """GPUs that one replica is split over."""
+    """Number of GPUs that one replica is split over."""
     accelerator_type: str | None = None
-    """The card that the cell is pinned to, in Ray's words (`A100`, `H100`...); null: any."""
+    """The GPU type that the cell is pinned to, by Ray's name (`A100`, `H100`...); null: any."""
 
     @cached_property
     def cell_id(self) -> str:
-        """16 hex digits over the cell's settings."""
+        """Hash of the cell's settings: 16 hex digits."""
         return digest(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
@@ -147,18 +145,18 @@ class Cell(Record):
         return self.processes * self.tensor_parallel
 
     @property
-    def bends(self) -> dict[str, JsonValue]:
-        """The options of loading that may replace fields of the model's config: all but how weights are quantised."""
+    def config_overrides(self) -> dict[str, JsonValue]:
+        """The loading options that may replace fields of the model's config: all but `quantization_config`."""
         return {name: value for name, value in self.load.items() if name != "quantization_config"}
 
     @cached_property
     def model_key(self) -> str:
-        """What must be equal for two cells to run one architecture with one set of weights, in whatever precision."""
-        return digest([self.model.model_dump(mode="json"), self.bends])
+        """Equal for two cells that run the same architecture with the same weights, in any precision."""
+        return digest([self.model.model_dump(mode="json"), self.config_overrides])
 
     @cached_property
     def load_key(self) -> str:
-        """What must be equal for two cells to share one loaded model."""
+        """Equal for two cells that can share one loaded model."""
         names = {"model", "precision", "attention", "device", "load", "tensor_parallel"}
         return digest(self.model_dump(mode="json", include=names))
 

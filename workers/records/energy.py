@@ -1,37 +1,70 @@
-"""Joules in a window, with their uncertainty and every reason to doubt them."""
+"""Energy of a window, with its uncertainty and every reason to doubt it."""
 
 from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
-from workers.records._base import Confidence, Record
+from workers.records.base import Confidence, Record
 
 EnergyMethod = Literal["nvml_counter", "nvml_power", "rapl", "none"]
 
 
+KnownEnergyReason = Literal[
+    "no_gpu",
+    "no_nvml",
+    "no_driver",
+    "driver_mismatch",
+    "no_permission",
+    "not_supported",
+    "nvml_timeout",
+    "unknown_uuid",
+    "mig",
+    "gpu_lost",
+    "gpu_reset_required",
+    "counter_reset",
+    "counter_stalled",
+    "above_power_limit",
+    "negative_energy",
+    "power_sampler_failed",
+    "power_samples_missing",
+    "short_window",
+    "unsettled_before",
+    "unsettled_after",
+    "power_sampled",
+    "power_averaged",
+    "throttled",
+    "foreign_processes",
+    "idle_drift",
+    "no_idle_baseline",
+    "shared_gpu",
+    "fake_engine",
+]
+"""The values of `energy_reasons`; NVML's other errors are `nvml_error_N`, with N the number of the error."""
+
+
 class GpuState(Record):
-    """One card around the window: what could have bent its figures."""
+    """The state of one card around the window: whatever may have influenced its figures."""
 
     uuid: str
-    """The card's UUID as CUDA and NVML spell it (`GPU-...`)."""
+    """The card's UUID (`GPU-...`)."""
     name: str | None = None
-    """The card's name as NVML spells it."""
+    """The card's name, from NVML."""
     energy_j: NonNegativeFloat | None = None
-    """This card's energy over the window; null where unreadable. Unit: J."""
+    """This card's energy over the window; null if it could not be measured. Unit: J."""
     energy_uncertainty_j: NonNegativeFloat | None = None
     """Half width of the 95 % interval around `energy_j`. Unit: J."""
     idle_power_w: NonNegativeFloat | None = None
-    """Power of this card at rest with the model loaded. Unit: W."""
+    """Idle power of this card with the model loaded. Unit: W."""
     idle_power_uncertainty_w: NonNegativeFloat | None = None
     """Half width of the 95 % interval around `idle_power_w`. Unit: W."""
     idle_power_age_s: NonNegativeFloat | None = None
     """How long before the window the idle power was measured. Unit: s."""
     counter_period_ms: NonNegativeFloat | None = None
-    """How often this card's energy counter was seen to step. Unit: ms."""
+    """Observed period of this card's energy counter. Unit: ms."""
     throttled: bool | None = None
-    """Whether the card was held back in the window (power, heat); null where it does not say."""
+    """Whether the card was throttled in the window (power, heat); null if unknown."""
     throttle_reasons: tuple[str, ...] = ()
-    """What held it back."""
+    """Why it was throttled."""
     temperature_start_c: float | None = None
     """Core temperature before the window. Unit: degree Celsius."""
     temperature_end_c: float | None = None
@@ -41,45 +74,45 @@ class GpuState(Record):
     power_limit_w: NonNegativeFloat | None = None
     """Enforced power limit. Unit: W."""
     foreign_processes: NonNegativeInt | None = None
-    """Processes on the card that are not this run's; null where NVML does not list them."""
+    """Number of processes on the card that do not belong to this run; null if NVML does not list them."""
     mig: bool | None = None
-    """Whether the card is split by MIG; null where it does not say."""
+    """Whether the card is split by MIG; null if unknown."""
     reasons: tuple[str, ...] = ()
-    """Machine-readable doubts about this card's figures, and why one is missing."""
+    """Machine-readable reasons to doubt this card's figures, and why a figure is missing."""
 
 
 class EnergyMetrics(Record):
     """Energy of one window of one process. A figure that could not be read is null, never 0.0."""
 
     gpu_energy_j: NonNegativeFloat | None = None
-    """Energy of the process's GPUs over the window, idle share included. Unit: J."""
+    """Energy of the process's GPUs over the window, idle power included. Unit: J."""
     gpu_energy_uncertainty_j: NonNegativeFloat | None = None
     """Half width of the 95 % interval around `gpu_energy_j` (counter steps, clocks). Unit: J."""
     gpu_energy_net_j: float | None = None
     """`gpu_energy_j` less the idle power over the window; may be negative, and is not clamped. Unit: J."""
     gpu_energy_net_uncertainty_j: NonNegativeFloat | None = None
-    """Half width of the 95 % interval around `gpu_energy_net_j`: the baseline's share included. Unit: J."""
+    """Half width of the 95 % interval around `gpu_energy_net_j`, with the idle power's uncertainty. Unit: J."""
     idle_power_w: NonNegativeFloat | None = None
-    """Power of the process's GPUs at rest with the model loaded, summed. Unit: W."""
+    """Idle power of all the process's GPUs together, with the model loaded. Unit: W."""
     duration_s: NonNegativeFloat | None = None
-    """Time between the two readings that `gpu_energy_j` is for. Unit: s."""
+    """Time that `gpu_energy_j` covers. Unit: s."""
     energy_method: EnergyMethod = "none"
-    """How the GPU energy was obtained."""
+    """How the GPU energy was measured."""
     energy_confidence: Confidence | None = None
-    """`high`: under 5 % uncertain and no doubt; `medium`: one doubt, or under 20 %; `low`: worse; null: no figure."""
+    """`high`: below 5 % uncertain, no doubt; `medium`: below 20 %, at most one doubt; `low`: else; null: no figure."""
     energy_reasons: tuple[str, ...] = ()
-    """Machine-readable doubts (`short_window`, `throttled`...), and why a figure is missing."""
+    """Machine-readable reasons to doubt the energy (`short_window`, `throttled`...), and why a figure is missing."""
     counter_period_ms: NonNegativeFloat | None = None
-    """The slowest counter's period among the GPUs. Unit: ms."""
+    """Period of the slowest energy counter among the GPUs. Unit: ms."""
     per_gpu: dict[str, NonNegativeFloat] = {}
     """Energy by GPU UUID, so that a GPU shared by two ranks is counted once. Unit: J."""
     cpu_energy_j: NonNegativeFloat | None = None
-    """Energy of the host's CPU packages over the window, everything that ran on them included. Unit: J."""
+    """Energy of the host's CPU packages over the window, with everything that ran on them. Unit: J."""
     cpu_energy_reason: str | None = None
-    """Why there is no `cpu_energy_j`."""
+    """Why `cpu_energy_j` is missing."""
     dram_energy_j: NonNegativeFloat | None = None
-    """Energy of the host's memory over the window, where RAPL has that domain. Unit: J."""
+    """Energy of the host's memory over the window, if RAPL has that domain. Unit: J."""
     dram_energy_reason: str | None = None
-    """Why there is no `dram_energy_j`."""
+    """Why `dram_energy_j` is missing."""
     gpus: tuple[GpuState, ...] = ()
-    """Each card around the window."""
+    """The state of each card around the window."""

@@ -1,5 +1,5 @@
 "use strict";
-// The table's own sorting and filtering. Whoever wants to know what is shown listens for "shown" on the document.
+// Sorts and filters the table. A "filtered" event on the document has the numbers of the rows that match.
 const body = document.querySelector("#cells tbody");
 const rows = [...body.rows];
 const words = rows.map((row) => row.textContent.toLowerCase());
@@ -7,9 +7,10 @@ const more = document.getElementById("more");
 const headings = [...document.querySelectorAll("#cells thead th")];
 
 const { charts: chartSpecs, provenances } = JSON.parse(document.getElementById("charts-data").textContent);
+const countCells = (count) => `${count} cell${count === 1 ? "" : "s"}`;
 const reasons = [...document.querySelectorAll("#reasons li")].map((item) => item.textContent);
 
-// How a figure was obtained, or why there is none.
+// How a value was obtained, or why it is missing.
 function provenance(cell) {
   if (cell.dataset.p) return provenances[cell.dataset.p - 1];
   return cell.classList.contains("none") ? reasons[cell.querySelector("sup").textContent - 1] : "";
@@ -28,7 +29,7 @@ function sortBy(heading) {
   heading.setAttribute("aria-sort", down ? "descending" : "ascending");
   const keyed = [...body.rows].map((row) => [key(row, column), row]);
   keyed.sort(([a], [b]) => {
-    if (a === null || b === null) return (a === null) - (b === null); // a dash is no figure: last either way
+    if (a === null || b === null) return (a === null) - (b === null); // a missing value sorts last in both directions
     const order = typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
     return down ? -order : order;
   });
@@ -36,28 +37,28 @@ function sortBy(heading) {
   list();
 }
 
-// Thousands of rows take the browser a second to lay out: it lists the first of them until it is asked for all.
+// The browser takes a second to lay out thousands of rows, so the table lists only the first until "List all" is clicked.
 let limit = Number(body.dataset.limit);
 function list() {
-  let fitting = 0;
-  for (const row of body.rows) if (!row.hidden) row.classList.toggle("over", ++fitting > limit);
-  more.hidden = fitting <= limit;
-  more.textContent = `List all ${fitting} (the first ${limit} are listed)`;
+  let count = 0;
+  for (const row of body.rows) if (!row.hidden) row.classList.toggle("over", ++count > limit);
+  more.hidden = count <= limit;
+  more.textContent = `List all ${count} (the first ${limit} are listed)`;
 }
 
 function filter() {
   const wanted = document.getElementById("find").value.toLowerCase().split(/\s+/).filter(Boolean);
   const chosen = [...document.querySelectorAll("#filter select")].filter((select) => select.value);
-  const shown = new Set();
+  const matching = new Set();
   rows.forEach((row, i) => {
-    const fits = wanted.every((word) => words[i].includes(word))
+    const matches = wanted.every((word) => words[i].includes(word))
       && chosen.every((select) => row.dataset[select.dataset.column] === select.value);
-    if (row.hidden === fits) row.hidden = !fits;
-    if (fits) shown.add(i);
+    if (row.hidden === matches) row.hidden = !matches;
+    if (matches) matching.add(i);
   });
   list();
-  document.getElementById("shown").textContent = `${shown.size} of ${rows.length} cells`;
-  document.dispatchEvent(new CustomEvent("shown", { detail: shown }));
+  document.getElementById("matching").textContent = `${matching.size} of ${countCells(rows.length)}`;
+  document.dispatchEvent(new CustomEvent("filtered", { detail: matching }));
 }
 
 body.addEventListener("pointerover", ({ target }) => {

@@ -1,5 +1,6 @@
 """Ranks and repeats as one row: tokens and FLOPs add up, time is the union, a sum that lacks a part is null."""
 
+import json
 import math
 
 import pytest
@@ -7,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.aggregate import aggregate, raw_rows, reference_perplexities
-from orchestrator.columns import table
 from orchestrator.config import Emissions
-from orchestrator.results import AggregatedResult, Spread, SweepInfo
+from orchestrator.results.columns import table
+from orchestrator.results.rows import AggregatedResult, Spread, SweepInfo
 from workers.records import (
     Cell,
     ComputeMetrics,
@@ -80,7 +81,7 @@ def row(*outcomes, cell=CELL, **settings):
     return aggregate(cell, outcomes, SWEEP, repeats_asked=len(outcomes), **settings)
 
 
-def test_ranks_side_by_side_add_tokens_and_flops_over_the_union_of_their_windows():
+def test_parallel_ranks_add_tokens_and_flops_over_the_union_of_their_windows():
     two = CELL.model_copy(update={"processes": 2})
     got = row(ok(result(rows=2), result(rank=1, rows=2, start=101.0, gpu="GPU-b")), cell=two)
     assert got.inference_metrics.window_s == 3.0
@@ -93,7 +94,7 @@ def test_ranks_side_by_side_add_tokens_and_flops_over_the_union_of_their_windows
 
 
 @pytest.mark.parametrize("skew", [0.0, 1.5, -60.0])
-def test_the_window_of_a_gang_runs_from_its_barrier_whatever_its_hosts_clocks_say(skew):
+def test_the_windows_of_a_gang_start_at_its_barrier_whatever_the_hosts_clocks_show(skew):
     two = CELL.model_copy(update={"processes": 2})
     ranks = (
         result(rows=2, opened=0.0, host="one"),
@@ -106,7 +107,7 @@ def test_the_window_of_a_gang_runs_from_its_barrier_whatever_its_hosts_clocks_sa
     assert got.mixed == (("wall_clocks",) if skew else ())
 
 
-def test_a_gang_journalled_without_its_barrier_opened_together_where_it_has_no_common_clock():
+def test_windows_without_a_barrier_time_on_several_hosts_are_assumed_to_open_together():
     two = CELL.model_copy(update={"processes": 2})
     ranks = (result(rows=2, host="one"), result(rank=1, rows=2, start=101.5, gpu="GPU-b", host="two"))
     assert row(ok(*ranks), cell=two).inference_metrics.window_s == 2.0
@@ -254,7 +255,7 @@ HEADLINES = {
 
 @settings(max_examples=40)
 @given(REPEATS)
-def test_what_follows_from_two_figures_of_a_cell_is_what_the_cell_says(repeats):
+def test_derived_figures_are_consistent_with_the_figures_of_the_cell(repeats):
     outcomes = [
         ok(result(repeat=i, start=2e3 * i, seconds=seconds, step=step, joules=joules))
         for i, (seconds, step, joules, _) in enumerate(repeats)
@@ -270,7 +271,7 @@ def test_what_follows_from_two_figures_of_a_cell_is_what_the_cell_says(repeats):
     assert inference.decode_tokens_per_s * inference.itl.mean_s == pytest.approx(4)
 
 
-def test_each_repeats_value_and_start_stand_side_by_side():
+def test_values_and_start_times_of_the_repeats_have_the_same_order():
     first, second = result(start=100.0, joules=50.0), result(repeat=1, start=300.0, gpu=None)
     found = row(ok(first), ok(second))
     assert found.repeat_started_unix_s == (100.0, 300.0)
@@ -298,13 +299,20 @@ def test_a_cell_with_a_failed_repeat_is_not_ok_but_keeps_its_figures():
     assert got.inference_metrics.generated_tokens == 24
 
 
-def test_tries_are_counted_and_skipped_runs_have_none():
+def test_of_several_failures_the_row_names_the_first_that_was_attempted():
+    first, second, not_tried = failed("lost"), failed("oom"), failed("failed", attempt=0)
+    logged = first.failure.model_copy(update={"log": "logs/first.log", "error_type": "First", "error_message": "why"})
+    got = row(not_tried, first.model_copy(update={"failure": logged}), second)
+    assert (got.status, got.error_type, got.error_message, got.error_log) == ("lost", "First", "why", "logs/first.log")
+
+
+def test_attempts_are_counted_and_skipped_runs_have_none():
     lost = failed("lost").failure
     assert row(failed("lost", attempt=3, earlier=(lost, lost))).attempts == 3
     assert row(failed("skipped", attempt=0)).attempts == 0
 
 
-def test_every_try_is_a_raw_row():
+def test_every_attempt_is_a_raw_row():
     lost = failed("lost").failure
     retried = Outcome(run=Run(cell=CELL, repeat=1), results=(result(repeat=1),), earlier_failures=(lost,))
     rows = raw_rows(CELL, [retried, failed()], SWEEP)
@@ -312,7 +320,7 @@ def test_every_try_is_a_raw_row():
     assert [r.error_traceback for r in rows] == [None, "line 1", "line 1"]
 
 
-def test_perplexity_is_held_against_the_reference():
+def test_perplexity_is_compared_with_the_reference():
     plain = ok(result(perplexity=20.0))
     assert reference_perplexities([plain, failed()]) == {CELL.model_key: 20.0}
     got = row(ok(result(perplexity=25.0)), reference_perplexity=20.0)
@@ -320,15 +328,68 @@ def test_perplexity_is_held_against_the_reference():
     assert row(ok(result()), reference_perplexity=20.0).precision_metadata.perplexity_degradation is None
 
 
-def test_a_model_that_is_loaded_otherwise_is_another_reference():
+def test_a_model_with_other_load_options_is_another_reference():
     packed = CELL.model_copy(update={"precision": "int4-bnb", "load": {"quantization_config": {"x": 1}}})
     assert packed.model_key == CELL.model_key
     assert CELL.model_copy(update={"load": {"num_hidden_layers": 1}}).model_key != CELL.model_key
 
 
-def test_emissions_are_stated_only_on_request():
-    asked = Emissions(grams_per_kwh=360.0, source="grid operator", date="2026-01-01")
-    got = row(ok(result()), emissions=asked)
+def test_emissions_are_computed_only_on_request():
+    requested = Emissions(grams_per_kwh=360.0, source="grid operator", date="2026-01-01")
+    got = row(ok(result()), emissions=requested)
     assert got.emissions_g == pytest.approx(50 * 360 / 3.6e6)
     assert "grid operator" in got.emissions_source
     assert row(ok(result())).emissions_g is None
+
+
+def test_the_uncertainty_of_a_tokens_energy_is_the_same_share_as_that_of_all_energy():
+    got = row(ok(result()), ok(result(repeat=1, start=200.0, joules=200.0)))
+    assert got.energy_per_output_token_j == pytest.approx(100 / 24)  # of 50 and 200 J for 24 tokens each
+    assert got.energy_per_output_token_uncertainty_j == pytest.approx(100 / 24 * 2 / 250)
+    assert row(ok(result(gpu=None))).energy_per_output_token_uncertainty_j is None
+
+
+def test_flops_per_watt_is_over_the_mean_power_of_the_repeats():
+    got = row(ok(result()), ok(result(repeat=1, start=200.0, seconds=8.0, joules=50.0)))
+    assert got.compute_metrics.flops_per_second == pytest.approx(0.5e9)  # of 1 and 0.25 GFLOP/s
+    assert got.efficiency_flops_per_watt == pytest.approx(0.5e9 / 12.5)  # of 25 and 6.25 W
+
+
+def test_one_repeat_whose_wall_clocks_differ_is_enough_to_say_so():
+    two = CELL.model_copy(update={"processes": 2})
+
+    def repeat(number, skew):
+        late = result(repeat=number, rank=1, rows=2, start=100.0 + skew, opened=0.0, gpu="GPU-b", host="two")
+        return ok(result(repeat=number, rows=2, opened=0.0, host="one"), late)
+
+    assert row(repeat(0, 0.0), repeat(1, 9.0), cell=two).mixed == ("wall_clocks",)
+
+
+def test_a_cell_has_the_longest_load_and_the_most_prior_runs_of_its_repeats():
+    got = row(ok(result()), ok(result(repeat=3)), ok(result(repeat=1)))
+    assert (got.prior_runs, got.load_s, got.attempts) == (3, 1.0, 3)
+
+
+def test_settings_are_those_that_differ_from_their_defaults():
+    settings = json.loads(row(ok(result())).cell.settings)
+    assert (settings["batch_size"], "input_tokens" in settings) == (4, False)
+
+
+def test_what_is_one_for_all_ranks_is_told_by_the_first():
+    two = CELL.model_copy(update={"processes": 2})
+    first, second = (result(rank=n, rows=2, opened=0.0, host=host, gpu=f"GPU-{n}") for n, host in enumerate("ab"))
+    second = second.model_copy(
+        update={"window_start_unix_s": 100.5, "attention_used": "eager", "quality": QualityMetrics(perplexity=30.0)}
+    )
+    first = first.model_copy(update={"attention_used": "sdpa", "quality": QualityMetrics(perplexity=20.0)})
+    got = row(ok(first, second), cell=two)
+    assert (got.environment.host, got.repeat_started_unix_s, got.quality.perplexity) == ("a", (100.0,), 20.0)
+    assert got.attention_used == "sdpa"
+    assert [*reference_perplexities([ok(first, second)]).values()] == [20.0]
+
+
+def test_tokens_over_effective_flops_are_those_of_the_first_repeat():
+    longer = result(repeat=1, start=200.0)
+    tokens = longer.inference_metrics.model_copy(update={"generated_tokens": 48})
+    got = row(ok(result()), ok(longer.model_copy(update={"inference_metrics": tokens})))
+    assert got.normalised_metrics.tokens_per_effective_pflop == pytest.approx(12 / 1e-6)

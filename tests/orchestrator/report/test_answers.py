@@ -1,16 +1,16 @@
-import report_sweeps as sweeps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.columns import table
+import testbed.report_sweeps as sweeps
 from orchestrator.report import answers
-from orchestrator.results import AggregatedResult, Statistics
+from orchestrator.results.columns import table
+from orchestrator.results.rows import AggregatedResult, Statistics
 
 _COORDINATE = st.integers(1, 12).map(float)
 
 
 @given(st.lists(st.tuples(_COORDINATE, _COORDINATE), max_size=30))
-def test_the_front_is_what_nothing_beats_and_it_covers_the_rest(points: list[tuple[float, float]]) -> None:
+def test_no_point_beats_the_front_and_the_front_covers_every_point(points: list[tuple[float, float]]) -> None:
     front = answers.pareto([(x, y, i) for i, (x, y) in enumerate(points)])
     xs = [points[i][0] for i in front]
     assert xs == sorted(xs)
@@ -35,7 +35,7 @@ def test_a_failed_cell_is_in_no_comparison() -> None:
     assert all(rows[i]["status"] == "ok" for i in members)
 
 
-def test_an_overlap_with_another_precision_is_said_and_a_clear_win_has_no_rival() -> None:
+def test_an_overlap_with_another_precision_names_it_and_a_clear_win_has_no_rival() -> None:
     close = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 98.0, 3.0), _cell("fp16", 99.0, 3.0)])
     best = answers.fastest(close, range(3))
     assert best is not None
@@ -51,11 +51,11 @@ def test_without_an_interval_no_difference_is_claimed() -> None:
     rows[1] |= {"output_tokens_per_s_over_repeats_ci95_low": None}
     best = answers.fastest(rows, range(2))
     assert best is not None
-    assert (best.rival, best.doubt) == (1, "there is no interval for both")
+    assert (best.rival, best.doubt) == (1, "not both have an interval")
 
 
-def test_what_the_meters_may_err_by_is_no_win() -> None:
-    """Repeats say nothing of an error that they share: five of them agree to 0.1 %, the meters to 3 %."""
+def test_a_difference_within_the_meters_uncertainty_is_no_win() -> None:
+    """Repeats do not show an error that they share: they agree to 0.1 %, but the meters err by 3 %."""
     rows = _rows([_cell("fp16", 100.0, 3.0), _cell("bf16", 100.0, 3.0)])
     for row, joules in zip(rows, (0.30, 0.31), strict=True):
         spread = sweeps.repeated(joules, 0.001)
@@ -63,7 +63,7 @@ def test_what_the_meters_may_err_by_is_no_win() -> None:
         row["energy_per_output_token_uncertainty_j"] = 0.03 * joules
     best = answers.cheapest(rows, range(2))
     assert best is not None
-    assert (best.index, best.rival, best.doubt) == (0, 1, "the meters are not certain enough")
+    assert (best.index, best.rival, best.doubt) == (0, 1, "the difference is within the meters' uncertainty")
     for row in rows:
         row["energy_per_output_token_uncertainty_j"] = 0.001
     best = answers.cheapest(rows, range(2))
@@ -71,7 +71,7 @@ def test_what_the_meters_may_err_by_is_no_win() -> None:
     assert best.rival is None
 
 
-def test_without_joules_nothing_is_cheapest() -> None:
+def test_without_energy_no_cell_is_cheapest() -> None:
     rows = _rows(sweeps.cpu_sweep())
     assert answers.cheapest(rows, range(len(rows))) is None
 
@@ -82,12 +82,12 @@ def _rows(results: list[AggregatedResult]) -> list[dict]:
 
 def _cell(precision: str, rate: float, half: float) -> AggregatedResult:
     """A measured cell whose throughput is about `rate` ± `half` tokens/s over five repeats."""
-    found = next(r for r in sweeps.gpu_sweep(models=1) if r.cell.precision == precision)
-    assert found.inference_metrics is not None
+    result = next(r for r in sweeps.gpu_sweep(models=1) if r.cell.precision == precision)
+    assert result.inference_metrics is not None
     spread = sweeps.repeated(rate, half / rate)
-    return found.model_copy(
+    return result.model_copy(
         update={
-            "inference_metrics": found.inference_metrics.model_copy(update={"output_tokens_per_s": rate}),
+            "inference_metrics": result.inference_metrics.model_copy(update={"output_tokens_per_s": rate}),
             "statistics": Statistics(output_tokens_per_s_over_repeats=spread),
         }
     )

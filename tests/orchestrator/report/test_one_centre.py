@@ -1,4 +1,4 @@
-"""One number for a figure, wherever it is read: in the closing table, the page, the Parquet file, the docs' own SQL."""
+"""A value is the same number in the closing table, the page, the Parquet file and the SQL of the docs."""
 
 import io
 import re
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import report_sweeps as sweeps
-from equipment import result
 from rich.console import Console
 
 import orchestrator
+import testbed.report_sweeps as sweeps
 from orchestrator import report
 from orchestrator.aggregate import aggregate
-from orchestrator.report import figures, numbers, page
-from orchestrator.results import AggregatedResult
+from orchestrator.report import numbers, page, quantities
+from orchestrator.results.rows import AggregatedResult
+from workers.engines.fake import fake_result
 from workers.records import Cell, EnergyMetrics, GpuState, ModelSpec, Outcome, Run
 
 DOC = (Path(__file__).parents[3] / "docs" / "duckdb.md").read_text(encoding="utf-8")
@@ -28,14 +28,14 @@ SPEEDS = {
 
 
 def cell_of(speeds: tuple[float, ...], batch: int) -> AggregatedResult:
-    """A cell whose repeats took windows of different lengths: there the ratio of totals is another number."""
+    """A cell whose repeats have windows of different lengths, so that the ratio of totals is another number."""
     cell = Cell(model=ModelSpec(name="m", config={"model_type": "gpt2"}), precision="fp16", batch_size=batch)
     return aggregate(cell, [outcome(cell, i, speed) for i, speed in enumerate(speeds)], sweeps.SWEEP, repeats_asked=3)
 
 
 def outcome(cell: Cell, repeat: int, speed: float) -> Outcome:
     run = Run(cell=cell, repeat=repeat)
-    one = result(run)
+    one = fake_result(run)
     step_s, generations = cell.batch_size / speed, repeat + 1
     tokens = generations * one.inference_metrics.generated_tokens
     joules = 90.0 * tokens / speed
@@ -57,7 +57,7 @@ def outcome(cell: Cell, repeat: int, speed: float) -> Outcome:
 
 
 RESULTS = [cell_of(speeds, batch) for batch, speeds in enumerate(SPEEDS.values(), start=1)]
-QUANTITIES = (figures.THROUGHPUT, figures.TTFT, figures.ENERGY)
+QUANTITIES = (quantities.THROUGHPUT, quantities.TTFT, quantities.ENERGY)
 
 
 def test_table_page_and_file_agree_to_the_digit(tmp_path: Path) -> None:
@@ -65,41 +65,41 @@ def test_table_page_and_file_agree_to_the_digit(tmp_path: Path) -> None:
     stream = io.StringIO()
     Console(file=stream, width=200).print(report.table(RESULTS))
     lines = [line for line in stream.getvalue().splitlines() if " ok " in line]
-    shown_rows = re.findall(r"<tr[^>]*data-model=.*?</tr>", page.render(rows), re.DOTALL)
-    for row, line, html in zip(rows, lines, shown_rows, strict=True):
+    html_rows = re.findall(r"<tr[^>]*data-model=.*?</tr>", page.render(rows), re.DOTALL)
+    for row, line, html in zip(rows, lines, html_rows, strict=True):
         for quantity in QUANTITIES:
             value, low, high = (
                 row[f"{quantity.spread}_over_repeats_{name}"] for name in ("mean", "ci95_low", "ci95_high")
             )
             assert row[quantity.column] == value
-            shown = numbers.scale(quantity, rows).text(figures.Figure(value=value, low=low, high=high))
-            assert f" {shown} " in line
-            assert f">{shown}</td>" in html or f">{shown} {page.GLYPHS['high']}</td>" in html
+            text = numbers.scale(quantity, rows).text(quantities.Figure(value=value, low=low, high=high))
+            assert f" {text} " in line
+            assert f">{text}</td>" in html or f">{text} {page.GLYPHS['high']}</td>" in html
             assert (low is None and high is None) or 0 < low <= value <= high
 
 
-def test_steady_uneven_wild_and_lone_repeats_are_told_apart() -> None:
+def test_steady_uneven_wild_and_single_repeats_are_shown_differently() -> None:
     rows = [dict(row) for row in sweeps.table(AggregatedResult, RESULTS).to_pylist()]
-    texts = [numbers.Scale(factor=1.0, unit="").text(figures.THROUGHPUT.of(row)) for row in rows]
+    texts = [numbers.Scale(factor=1.0, unit="").text(quantities.THROUGHPUT.of(row)) for row in rows]
     assert texts == ["354 ± 6", "350 [282\u2013435]", "37 unstable", "331"]
 
 
-def test_the_sql_of_the_docs_gives_a_figure_with_its_own_interval(tmp_path: Path) -> None:
+def test_the_sql_of_the_docs_gives_a_value_with_its_own_interval(tmp_path: Path) -> None:
     (sql,) = (block for block in re.findall(r"```sql\n(.*?)```", DOC, re.DOTALL) if "ci95_low" in block)
     slower = cell_of((1.0, 1.1, 1.2), 99)
     for number, one in enumerate(RESULTS):
         folder = tmp_path / str(number)
         folder.mkdir()
         written = sweeps.write([slower, one], folder)
-        (found,) = duckdb.sql(sql.replace("results/quickstart", str(written))).fetchall()
-        _, _, _, speed, low, high, within_run = found
+        (row,) = duckdb.sql(sql.replace("results/quickstart", str(written))).fetchall()
+        _, _, _, speed, low, high, within_run = row
         spread = one.statistics.output_tokens_per_s_over_repeats
         assert (speed, low, high) == (spread.mean, spread.ci95_low, spread.ci95_high)
         assert within_run == 6.5
 
 
 @pytest.mark.parametrize("one", RESULTS[:3], ids=list(SPEEDS)[:3])
-def test_the_meters_share_is_that_of_each_repeat_and_of_the_figure(one: AggregatedResult) -> None:
+def test_the_meters_uncertainty_is_the_same_share_of_each_repeat_and_of_the_mean(one: AggregatedResult) -> None:
     assert one.energy_per_output_token_uncertainty_j == pytest.approx(0.04 * one.energy_per_output_token_j)
 
 

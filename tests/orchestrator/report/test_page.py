@@ -1,21 +1,20 @@
-"""What a reader sees: the page is opened in a real browser, clicked, typed into and printed."""
+"""The page as its reader sees it: opened in a real browser, clicked, typed into and printed."""
 
 import json
 import struct
 import zlib
 from collections.abc import Callable
 
-import report_sweeps as sweeps
-from opened import Opened
+import testbed.report_sweeps as sweeps
+from orchestrator.results.rows import AggregatedResult
+from testbed.browser import OpenReport
 
-from orchestrator.results import AggregatedResult
-
-Open = Callable[[list[AggregatedResult]], Opened]
+Open = Callable[[list[AggregatedResult]], OpenReport]
 DASH = "\u2013"
 ALL_CHARTS = ("cost", "latency-ttft", "latency-itl", "latency-tpot", "memory", "flops")
 
 
-def test_every_chart_draws_one_mark_a_measured_cell(open_report: Open) -> None:
+def test_every_chart_draws_one_mark_for_each_measured_cell(open_report: Open) -> None:
     results = sweeps.gpu_sweep()
     measured = sum(result.status == "ok" for result in results)
     opened = open_report(results)
@@ -24,10 +23,10 @@ def test_every_chart_draws_one_mark_a_measured_cell(open_report: Open) -> None:
         assert opened.marks(chart) == measured * percentiles.get(chart, 1), chart
     assert opened.page.locator("#cells tbody tr").count() == len(results)
     assert opened.complaints == []
-    assert len(opened.requests) == 1, "the page asked for something beside itself"
+    assert len(opened.requests) == 1, "the page requested something besides itself"
 
 
-def test_energy_and_throughput_have_error_bars_both_ways_of_their_mark(open_report: Open) -> None:
+def test_energy_and_throughput_have_error_bars_on_both_sides_of_their_mark(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep())
     marks = opened.marks("energy")
     bars = opened.page.locator('[data-chart="energy"] .errorbar')
@@ -35,7 +34,7 @@ def test_energy_and_throughput_have_error_bars_both_ways_of_their_mark(open_repo
     x, left, right = opened.page.evaluate(
         """() => {
           const plot = document.querySelector('[data-chart="energy"]');
-          const box = (what) => plot.querySelector(what).getBoundingClientRect();
+          const box = (selector) => plot.querySelector(selector).getBoundingClientRect();
           const mark = box(".points path.point"), bar = box(".errorbar .xerror");
           return [(mark.left + mark.right) / 2, bar.left, bar.right];
         }"""
@@ -43,34 +42,34 @@ def test_energy_and_throughput_have_error_bars_both_ways_of_their_mark(open_repo
     assert left < x < right
 
 
-def test_an_interval_wider_than_its_figure_is_unstable_and_does_not_flatten_the_chart(open_report: Open) -> None:
+def test_an_interval_wider_than_its_value_is_unstable_and_does_not_flatten_the_chart(open_report: Open) -> None:
     opened = open_report([sweeps.noisy(result, 1e6) for result in sweeps.cpu_sweep()])
     assert opened.marks("tradeoff") == 8
     low, high = opened.page.evaluate("document.querySelector('[data-chart=tradeoff]').layout.xaxis.range")
     fastest = max(result.inference_metrics.output_tokens_per_s for result in sweeps.cpu_sweep())
-    assert low > -20_000, "no throughput is negative; plotly leaves a margin of a twentieth"
+    assert low > -20_000, "no throughput is negative; plotly adds a margin of a twentieth"
     assert high < 2.5 * fastest
     caption = opened.page.locator("#cells caption").inner_text()
     assert "Peak memory on a CPU is the high-water mark of the process" in caption
     assert all(text.endswith(" unstable") for text in opened.column("Throughput"))
     cell = opened.page.locator("#cells tbody tr").first.locator("td.n").nth(3)
     cell.hover()
-    assert "unstable: the interval is wider than the figure; more repeats" in (cell.get_attribute("title") or "")
+    assert "unstable: the interval is wider than the value; more repeats" in (cell.get_attribute("title") or "")
 
 
-def test_what_a_run_and_its_meter_know_of_themselves_has_columns_of_its_own(open_report: Open) -> None:
+def test_the_uncertainties_within_a_run_and_of_the_meter_have_their_own_columns(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep(models=1))
     for title, share in (("Within a run", "1.00"), ("Energy meter", "3.00")):
         assert {text for text in opened.column(title) if not text.startswith(DASH)} == {share}
     assert "high-water mark" not in opened.page.locator("#cells caption").inner_text()
 
 
-def test_the_filling_of_a_mark_tells_its_confidence(open_report: Open) -> None:
-    """Looked at in the drawing itself: only `high` is filled, `medium` has a dot, `low` has neither."""
+def test_the_fill_of_a_mark_shows_its_confidence(open_report: Open) -> None:
+    """In the SVG itself: only `high` is filled, `medium` has a dot, `low` has neither."""
     results = sweeps.gpu_sweep(models=3)
     opened = open_report(results)
     assert opened.marks("flops") == sum(result.status == "ok" for result in results)
-    seen = opened.page.evaluate(
+    marks = opened.page.evaluate(
         """() => {
           const plot = document.querySelector('[data-chart="flops"]');
           return [...plot.querySelectorAll(".points path.point")].map((mark) => {
@@ -80,12 +79,12 @@ def test_the_filling_of_a_mark_tells_its_confidence(open_report: Open) -> None:
           }).map(([filled, strokes, row]) => [filled, strokes, provenance(rows[row].cells[14])]);
         }"""
     )
-    looks = {grade: {(filled, strokes > 1) for filled, strokes, how in seen if f"confidence {grade}" in how}
+    looks = {grade: {(filled, strokes > 1) for filled, strokes, origin in marks if f"confidence {grade}" in origin}
              for grade in ("high", "medium", "low")}  # fmt: skip
     assert looks == {"high": {(True, False)}, "medium": {(False, True)}, "low": {(False, False)}}
 
 
-def test_the_pareto_front_runs_through_the_cells_that_none_beats(open_report: Open) -> None:
+def test_the_pareto_front_runs_through_the_cells_that_no_other_beats(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep())
     opened.marks("energy")
     vertices = opened.page.evaluate(
@@ -105,7 +104,7 @@ def test_the_pareto_front_runs_through_the_cells_that_none_beats(open_report: Op
         )
 
 
-def test_a_click_on_a_heading_sorts_and_says_so(open_report: Open) -> None:
+def test_a_click_on_a_heading_sorts_and_sets_aria_sort(open_report: Open) -> None:
     opened = open_report([sweeps.failed(model="first", precision="fp16", batch=1), *sweeps.gpu_sweep()])
     heading = opened.page.locator("#cells thead th", has_text="Throughput")
     for direction, reverse in (("ascending", False), ("descending", True)):
@@ -115,30 +114,30 @@ def test_a_click_on_a_heading_sorts_and_says_so(open_report: Open) -> None:
         values = [float(text.split(" ")[0].replace(",", "")) for text in texts if not text.startswith(DASH)]
         assert values == sorted(values, reverse=reverse)
         assert [text.startswith(DASH) for text in texts[-3:]] == [False, True, True], (
-            "a dash is no figure and stands last either way"
+            "a missing value sorts last in both directions"
         )
     opened.page.locator("#cells thead th", has_text="Precision").locator("button").press("Enter")
     assert opened.column("Precision") == sorted(opened.column("Precision"))
     assert heading.get_attribute("aria-sort") == "none"
 
 
-def test_the_filter_narrows_table_and_charts_together(open_report: Open) -> None:
+def test_the_filter_applies_to_the_table_and_the_charts(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep())
     assert opened.marks("memory") == 39
     opened.page.locator("#find").fill("LLAMA-2b int4")
-    assert opened.shown() == ["llama-2b"] * 4
+    assert opened.models() == ["llama-2b"] * 4
     assert opened.marks("memory") == 4
-    assert opened.page.locator("#shown").inner_text() == "4 of 40 cells"
-    assert "4 cells have a mark" in opened.page.locator('[data-drawn="memory"]').inner_text()
+    assert opened.page.locator("#matching").inner_text() == "4 of 40 cells"
+    assert "4 cells plotted." in opened.page.locator('[data-drawn="memory"]').inner_text()
     opened.page.locator("#filter").get_by_label("Precision").select_option("fp16")
-    assert opened.shown() == []
+    assert opened.models() == []
     assert opened.marks("memory") == 0
     opened.page.locator("#find").fill("")
     assert opened.column("Precision") == ["fp16"] * 8
     assert opened.complaints == []
 
 
-def test_a_missing_figure_is_a_dash_with_its_reason(open_report: Open) -> None:
+def test_a_missing_value_is_a_dash_with_its_reason(open_report: Open) -> None:
     opened = open_report(sweeps.cpu_sweep())
     cells = opened.page.locator("#cells tbody td.none")
     assert cells.count() == 16, "no energy and no MFU in each of 8 cells"
@@ -156,14 +155,14 @@ def test_a_missing_figure_is_a_dash_with_its_reason(open_report: Open) -> None:
     assert not [text for text in opened.column("GPU energy") if text.startswith("0")]
 
 
-def test_without_joules_a_sentence_says_why_and_latency_takes_their_place(open_report: Open) -> None:
+def test_without_energy_the_page_gives_the_reason_and_plots_latency_instead(open_report: Open) -> None:
     opened = open_report(sweeps.cpu_sweep())
     energy = opened.page.locator("#energy")
     assert energy.locator(".plot").count() == 0
-    assert "none of the 8 cells" in energy.inner_text()
-    assert "8 cells without a mark: no GPU was used" in energy.inner_text()
+    assert "No chart: no cell has the values that it needs" in energy.inner_text()
+    assert "8 cells not plotted: no GPU was used" in energy.inner_text()
     assert opened.marks("tradeoff") == 8
-    assert "not known, no joules: no GPU was used" in opened.page.locator("#answers").inner_text()
+    assert "unknown, no energy: no GPU was used" in opened.page.locator("#answers").inner_text()
 
 
 def test_the_first_screen_names_fastest_and_cheapest(open_report: Open) -> None:
@@ -177,17 +176,17 @@ def test_the_first_screen_names_fastest_and_cheapest(open_report: Open) -> None:
     assert "Cheapest: int4-bnb at batch 64" in answers.inner_text()
     box = answers.bounding_box()
     assert box is not None
-    assert box["y"] + box["height"] < 900, "one has to scroll for the answer"
+    assert box["y"] + box["height"] < 900, "the answer is not on the first screen"
 
 
-def test_failures_stand_with_their_errors(open_report: Open) -> None:
+def test_failures_are_listed_with_their_errors(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep())
     text = opened.page.locator("#failures").inner_text()
     assert "1 of 40 cells did not end ok" in text
     assert "OutOfMemoryError CUDA out of memory. Tried to allocate 24.00 GiB" in text
 
 
-def test_foreign_text_stays_text(open_report: Open) -> None:
+def test_text_from_the_results_is_never_html_or_script(open_report: Open) -> None:
     evil = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     results = sweeps.gpu_sweep(models=1)
     first = results[0]
@@ -196,7 +195,7 @@ def test_foreign_text_stays_text(open_report: Open) -> None:
     bad = first.model_copy(update={"cell": cell, "mixed": (evil,)})
     opened = open_report([bad, sweeps.failed(model=evil, precision="fp16", batch=2, message=evil), *results[1:]])
     assert opened.marks("latency-ttft") == 3 * (len(results) - 1), "one cell is out of memory"
-    assert opened.shown()[:2] == [evil, evil]
+    assert opened.models()[:2] == [evil, evil]
     opened.marks("memory")
     mark = opened.page.locator('[data-chart="memory"] .points path.point').first
     mark.scroll_into_view_if_needed()
@@ -208,36 +207,36 @@ def test_foreign_text_stays_text(open_report: Open) -> None:
     assert opened.complaints == []
 
 
-def test_paper_shows_every_chart_and_row_in_ink_on_white(open_report: Open) -> None:
+def test_print_shows_every_chart_and_row_on_white(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep())
     opened.page.emulate_media(media="print", color_scheme="dark")
-    opened.page.wait_for_function("document.querySelectorAll('.plot .main-svg').length >= 7 * 2")
+    opened.page.locator(".plot .main-svg").nth(7 * 2 - 1).wait_for(state="attached")
     assert opened.page.locator("form").is_hidden()
     assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert _colours(opened.page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": 900})) > 8
     opened.page.emulate_media(media=None, color_scheme=None)
 
 
-def test_a_large_sweep_lists_its_first_rows_until_it_is_asked_for_all(open_report: Open) -> None:
+def test_a_large_sweep_lists_its_first_rows_until_list_all_is_clicked(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep(models=3, batches=(1, 2, 4, 8, 16, 32), workloads=3))
     rows = opened.page.locator("#cells tbody tr:visible")
     assert rows.count() == 250
     opened.page.locator("#find").fill("llama-3b")
-    assert rows.count() == 90, "the filter looks at every row, listed or not"
+    assert rows.count() == 90, "the filter applies to every row, listed or not"
     opened.page.locator("#find").fill("")
     opened.page.get_by_role("button", name="List all 270").click()
     assert rows.count() == 270
     assert opened.marks("memory") == 267, "three cells are out of memory"
 
 
-def test_the_page_follows_a_dark_screen(open_report: Open) -> None:
+def test_the_page_follows_a_dark_colour_scheme(open_report: Open) -> None:
     opened = open_report(sweeps.gpu_sweep())
     opened.page.emulate_media(color_scheme="dark")
     assert opened.marks("memory") == 39
-    back = opened.page.evaluate(
+    background = opened.page.evaluate(
         "getComputedStyle(document.querySelector('[data-chart=memory] .main-svg')).backgroundColor"
     )
-    assert max(int(part) for part in back[4:-1].split(",")) < 64
+    assert max(int(part) for part in background[4:-1].split(",")) < 64
     opened.page.emulate_media(color_scheme=None)
 
 
@@ -250,7 +249,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(open_report: Open) -> None:
 
 
 def _colours(png: bytes) -> int:
-    """Distinct bytes per scan line, at most: a blank picture has a handful."""
+    """The number of distinct bytes in the picture's data: a blank picture has a handful."""
     data, at = b"", 8
     while at < len(png):
         (length,) = struct.unpack(">I", png[at : at + 4])
@@ -260,22 +259,24 @@ def _colours(png: bytes) -> int:
     return len(set(zlib.decompress(data)))
 
 
-def test_a_sweep_in_which_all_failed_still_says_so(open_report: Open) -> None:
+def test_a_sweep_without_any_ok_cell_still_has_a_page(open_report: Open) -> None:
     opened = open_report([sweeps.failed(model="m", precision="fp16", batch=batch) for batch in (1, 2)])
-    assert "No cell has figures" in opened.page.locator("#answers").inner_text()
+    assert "No cell has results" in opened.page.locator("#answers").inner_text()
     assert opened.page.locator(".plot").count() == 0
-    assert "none of the 2 cells" in opened.page.locator("#energy").inner_text()
+    energy = opened.page.locator("#energy").inner_text()
+    assert "No chart: no cell has the values that it needs" in energy
+    assert "2 cells not plotted: oom: OutOfMemoryError" in energy
     assert "2 of 2 cells did not end ok" in opened.page.locator("#failures").inner_text()
     assert opened.complaints == []
 
 
-def test_one_output_token_leaves_end_to_end_latency_to_weigh(open_report: Open) -> None:
-    """With one token there is none after the first: no TPOT and no ITL, and the page says why."""
+def test_with_one_output_token_the_page_plots_end_to_end_latency(open_report: Open) -> None:
+    """No token follows the first, so there is no TPOT and no ITL, and the page gives the reason."""
     results = [_one_token(result) for result in sweeps.cpu_sweep()]
     opened = open_report(results)
     assert opened.marks("tradeoff") == len(results)
     assert "E2E against throughput" in opened.page.locator("#tradeoff h2").inner_text()
-    assert "8 cells without a mark: one output token" in opened.page.locator("#latency-itl").inner_text()
+    assert "8 cells not plotted: one output token" in opened.page.locator("#latency-itl").inner_text()
     assert opened.complaints == []
 
 

@@ -1,4 +1,4 @@
-"""The cluster that a driver is about to join: a bad address is one line, in seconds, before Ray is asked."""
+"""The cluster that a driver will join: an invalid address gives one line, within seconds, before Ray starts."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from orchestrator.schedule.address import ClusterError
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "hint"),
     [
         ("lokal", "did you mean 'local'?"),
         ("head", "did you mean 'head:6379'?"),
@@ -34,21 +34,17 @@ from orchestrator.schedule.address import ClusterError
         ("http://head:8265", "ray job submit --address http://head:8265 "),
     ],
 )
-def test_what_is_no_address_is_one_line_with_what_was_meant(
-    given: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_address_gives_one_line_with_a_hint(given: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", given)
     with pytest.raises(ClusterError) as caught:
         address.checked()
-    assert str(caught.value).startswith(f"RAY_ADDRESS: {given!r} is no address of a cluster's head")
-    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"RAY_ADDRESS: {given!r} is not the address of a Ray cluster")
+    assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["local", ""])
-def test_a_ray_of_its_own_is_started_where_none_is_named(
-    given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_an_address_no_cluster_is_joined(given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAY_ADDRESS", given)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert address.checked() is None
@@ -56,7 +52,7 @@ def test_a_ray_of_its_own_is_started_where_none_is_named(
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """`host:port` where nobody listens: the port is taken and not opened."""
+    """`host:port` where nothing listens: the port is bound, but not open."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"
@@ -64,7 +60,7 @@ def silent() -> Iterator[str]:
 
 @pytest.fixture
 def foreign() -> Iterator[str]:
-    """`host:port` of something that is no Ray: it hangs up on whoever calls."""
+    """`host:port` of a server that is not Ray: it closes every connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
@@ -78,25 +74,29 @@ def foreign() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_an_address_where_nobody_answers_is_named_with_the_reason(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_where_nothing_answers_is_named_with_the_reason(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", silent)
-    said = rf"no Ray cluster answers at {silent}, which RAY_ADDRESS names: Connection refused; RAY_ADDRESS=local starts"
-    with pytest.raises(ClusterError, match=said):
+    message = (
+        rf"no Ray cluster answers at {silent}, which RAY_ADDRESS names: Connection refused; RAY_ADDRESS=local starts"
+    )
+    with pytest.raises(ClusterError, match=message):
         address.check_answers(silent)
 
 
-def test_a_port_of_something_else_is_no_cluster(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_server_is_not_a_cluster(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "ANSWERS_WITHIN_S", 0.5)
-    with pytest.raises(ClusterError, match="what listens there is no Ray"):
+    with pytest.raises(ClusterError, match="the server there is not Ray"):
         address.check_answers(foreign)
 
 
-def test_a_port_of_another_grpc_server_is_no_head() -> None:
+def test_another_grpc_server_is_not_a_head() -> None:
     server = grpc.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with pytest.raises(ClusterError, match="what listens there is no head of a Ray cluster"):
+        with pytest.raises(ClusterError, match="the server there is not the head of a Ray cluster"):
             address.check_answers(f"127.0.0.1:{port}")
     finally:
         server.stop(None)
@@ -104,7 +104,7 @@ def test_a_port_of_another_grpc_server_is_no_head() -> None:
 
 @pytest.fixture
 def machines_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where `ray start` leaves its address, in a folder of the test's own; there is none yet."""
+    """The file in which `ray start` writes its address, in the test's own folder; it does not exist yet."""
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     file = tmp_path / "ray" / "ray_current_cluster"
@@ -112,7 +112,7 @@ def machines_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return file
 
 
-def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_the_file(
+def test_a_dead_cluster_that_the_machines_file_names_is_reported_with_the_file(
     silent: str, machines_file: Path
 ) -> None:
     machines_file.write_text(f"{silent.replace('127.0.0.1', '127.1.1.1')}\n")
@@ -121,7 +121,7 @@ def test_a_cluster_that_the_machines_file_names_and_that_is_gone_is_named_with_t
 
 
 @pytest.mark.parametrize("held", [b"", b"head", b"\xff\xfe:6379", b"a:b:c", b"127.0.0.1:99999", b"x\ny:6379"])
-def test_a_damaged_file_of_the_machine_is_one_line_that_names_it(held: bytes, machines_file: Path) -> None:
+def test_a_damaged_address_file_gives_one_line_that_names_it(held: bytes, machines_file: Path) -> None:
     machines_file.write_bytes(held)
     with pytest.raises(ClusterError) as caught:
         address.checked()
@@ -130,7 +130,7 @@ def test_a_damaged_file_of_the_machine_is_one_line_that_names_it(held: bytes, ma
 
 
 @pytest.mark.slow
-def test_a_cluster_that_answers_is_joined_past_any_proxy(
+def test_a_cluster_that_answers_is_joined_without_the_proxy(
     ray_address: str, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", ray_address)
@@ -138,7 +138,7 @@ def test_a_cluster_that_answers_is_joined_past_any_proxy(
     assert address.checked() == ray_address
 
 
-def test_tls_without_its_files_is_one_line(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_without_its_files_gives_one_line(foreign: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USE_TLS", "1")
     for name in ("SERVER_CERT", "SERVER_KEY", "CA_CERT"):
         monkeypatch.delenv(f"RAY_TLS_{name}", raising=False)

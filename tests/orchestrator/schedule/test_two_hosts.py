@@ -1,4 +1,4 @@
-"""Two hosts for real: network namespaces joined by a cable, each with its address and raylet; then the cable is cut."""
+"""Two hosts: network namespaces joined by a cable, each with its address and raylet; then the cable is cut."""
 
 import json
 import os
@@ -12,7 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from equipment import DRIVER, lines, settings, until
+
+from tests.support.processes import until
+from tests.support.sweeps import lines, settings
 
 HEAD, OTHER = "jg-head", "jg-other"
 ADDRESS = {HEAD: "10.213.7.1", OTHER: "10.213.7.2"}
@@ -24,18 +26,18 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
-def why_not() -> str | None:
-    """Why there can be no namespaces here. In CI, as root, there must be: then nothing is skipped."""
+def why_skipped() -> str | None:
+    """Why network namespaces do not work here. In CI, as root, they must work: then nothing is skipped."""
     if os.environ.get("CI") == "true" and os.geteuid() == 0:
         return None
     if shutil.which("ip") is None:
         return "iproute2 is not installed"
-    made = subprocess.run(["ip", "netns", "add", "jg-probe"], check=False, capture_output=True, text=True)
+    probe = subprocess.run(["ip", "netns", "add", "jg-probe"], check=False, capture_output=True, text=True)
     subprocess.run(["ip", "netns", "del", "jg-probe"], check=False, capture_output=True)
-    return f"no network namespaces here: {made.stderr.strip()}" if made.returncode else None
+    return f"no network namespaces here: {probe.stderr.strip()}" if probe.returncode else None
 
 
-REASON = why_not()
+REASON = why_skipped()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON is not None, reason=REASON or "")]
 
 
@@ -43,7 +45,7 @@ class Hosts:
     """Both hosts, with 2 simulated GPUs each; drivers run on the head."""
 
     def __init__(self, folder: Path) -> None:
-        # Ray keeps what it starts by default in one folder per machine; these must not become others' default cluster.
+        # Ray keeps the machine's default cluster in one folder; these hosts must not become it.
         self.env = os.environ | {
             "RAY_TMPDIR": str(folder),
             "RAY_AUTH_MODE": "disabled",
@@ -72,28 +74,28 @@ class Hosts:
 
     def stop(self) -> None:
         for host in (HEAD, OTHER):
-            found = subprocess.run(["ip", "netns", "pids", host], check=False, capture_output=True, text=True).stdout
-            for pid in map(int, found.split()):
+            pids = subprocess.run(["ip", "netns", "pids", host], check=False, capture_output=True, text=True).stdout
+            for pid in map(int, pids.split()):
                 os.kill(pid, signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", host], check=False, capture_output=True)
 
     def driver(self, folder: Path, sweep: dict[str, Any]) -> subprocess.Popen[str]:
         folder.mkdir(exist_ok=True)
         (folder / "sweep.yaml").write_text(json.dumps(sweep))
-        return self._popen(HEAD, [sys.executable, str(DRIVER), "sweep.yaml"], cwd=folder)
+        return self._popen(HEAD, [sys.executable, "-m", "orchestrator", "sweep.yaml"], cwd=folder)
 
     def _ray(self, host: str, *words: str) -> None:
-        room = ["--num-cpus=4", "--num-gpus=2", f"--object-store-memory={100 * 2**20}", "--disable-usage-stats"]
+        resources = ["--num-cpus=4", "--num-gpus=2", f"--object-store-memory={100 * 2**20}", "--disable-usage-stats"]
         command = [
             str(Path(sys.executable).parent / "ray"),
             "start",
             *words,
             f"--node-ip-address={ADDRESS[host]}",
-            *room,
+            *resources,
         ]
         started = self._popen(host, command)
-        said = started.communicate(timeout=240)[0]
-        assert started.returncode == 0, said
+        output = started.communicate(timeout=240)[0]
+        assert started.returncode == 0, output
 
     def _popen(self, host: str, command: list[str], **more: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -104,16 +106,16 @@ class Hosts:
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
-    # Sockets live below this folder, and their paths may not be long.
+    # A short path: it is part of the sockets' names, whose length is limited.
     folder = Path("/tmp/jg-two-hosts")
     shutil.rmtree(folder, ignore_errors=True)
-    made = Hosts(folder)
-    made.stop()  # what a killed test may have left
+    hosts = Hosts(folder)
+    hosts.stop()  # a killed test may have left some
     try:
-        made.start()
-        yield made
+        hosts.start()
+        yield hosts
     finally:
-        made.stop()
+        hosts.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -124,22 +126,22 @@ def test_a_gang_spreads_over_both_hosts_where_it_may(hosts: Hosts, tmp_path: Pat
         [{"log": str(log)}], out="out", device="cpu", placement=placement, axes={"processes": 4, "batch_size": 4}
     )
     driver = hosts.driver(tmp_path, gang)
-    said = driver.communicate(timeout=240)[0]
-    assert driver.returncode == 0, said
+    output = driver.communicate(timeout=240)[0]
+    assert driver.returncode == 0, output
     assert len({node for _, _, _, node in lines(log)}) == 2
     assert sorted(rank for _, rank, _, _ in lines(log)) == ["0", "1", "2", "3"]
 
 
-def test_a_sweep_ends_right_though_one_host_is_cut_off_in_the_middle(hosts: Hosts, tmp_path: Path) -> None:
+def test_a_sweep_ends_correctly_when_one_host_is_cut_off_in_the_middle(hosts: Hosts, tmp_path: Path) -> None:
     log = tmp_path / "log"
     go_on = tmp_path / "go-on"
     acts = [{"log": str(log), "wait_for": str(go_on)} for _ in range(12)]
     driver = hosts.driver(tmp_path, settings(acts, out="out", device="cpu", placement={"gpus_per_process": 1}))
     until(lambda: len({node for *_, node in lines(log)}) == 2 and len(lines(log)) == 4, within_s=240)
     hosts.cut()
-    go_on.touch()  # the cut-off host finishes its two runs too, but nobody hears of it
-    said = driver.communicate(timeout=240)[0]
-    assert driver.returncode == 0, said
+    go_on.touch()  # the cut-off host finishes its two runs, too, but cannot deliver them
+    output = driver.communicate(timeout=240)[0]
+    assert driver.returncode == 0, output
     rows = pd.read_parquet(tmp_path / "out" / "raw.parquet")
     assert rows.query("status == 'ok'").cell_id.is_unique
     assert len(rows.query("status == 'ok'")) == 12

@@ -1,4 +1,4 @@
-"""Whether the cluster is still there: a head that restarts is waited for, a raylet that died is not."""
+"""Whether the cluster is still there: the driver waits for a head that restarts, but not for a dead raylet."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from orchestrator.schedule.watch import ClusterLost, Watch
 
 
 class Machine:
-    """What a driver sees of its cluster: a raylet's socket, a control store's port, and the time."""
+    """A driver's view of its cluster: a raylet's socket, a control store's port, and the time."""
 
     def __init__(self, folder: Path) -> None:
         self.now = 100.0
@@ -48,14 +48,14 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(watch, "_lost", watch.threading.Event())
-    made = Machine(tmp_path)
-    monkeypatch.setattr(watch.time, "monotonic", lambda: made.now)
-    yield made
-    made.stop_control_store()
+    machine = Machine(tmp_path)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: machine.now)
+    yield machine
+    machine.stop_control_store()
 
 
 def watching(machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch, *, head: bool = False) -> Watch:
-    """A watch that looks when it is told, not by itself."""
+    """A watch that checks only when it is called."""
     monkeypatch.setattr(ray._private.worker, "_global_node", machine.node(folder, head=head))
     return Watch()
 
@@ -63,42 +63,42 @@ def watching(machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch, *,
 def test_a_head_that_restarts_in_time_is_waited_for(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = watching(machine, tmp_path, monkeypatch)
-    assert seen.look()
+    watched = watching(machine, tmp_path, monkeypatch)
+    assert watched.check_reachable()
     port = machine.stop_control_store()
-    assert not seen.look()
+    assert not watched.check_reachable()
     machine.now += 39
-    assert not seen.look()
-    seen.check()
+    assert not watched.check_reachable()
+    watched.raise_if_lost()
     machine.start_control_store(port)
-    assert seen.look()
-    assert seen.answers
+    assert watched.check_reachable()
+    assert watched.answers
 
 
 def test_a_head_that_does_not_come_back_is_lost_before_ray_ends_the_driver(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = watching(machine, tmp_path, monkeypatch)
+    watched = watching(machine, tmp_path, monkeypatch)
     machine.stop_control_store()
-    seen.look()
+    watched.check_reachable()
     machine.now += 41
-    seen.look()
-    said = (
+    watched.check_reachable()
+    message = (
         r"lost the Ray cluster at 127.0.0.1:\d+: its control store \(GCS\) has not answered for 41 s; Ray's logs: /ray"
     )
-    with pytest.raises(ClusterLost, match=said):
-        seen.check()
+    with pytest.raises(ClusterLost, match=message):
+        watched.raise_if_lost()
     assert watch.lost()
 
 
-def test_a_ray_that_was_started_here_does_not_restart_its_control_store(
+def test_a_cluster_that_was_started_here_does_not_restart_its_control_store(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = watching(machine, tmp_path, monkeypatch, head=True)
+    watched = watching(machine, tmp_path, monkeypatch, head=True)
     machine.stop_control_store()
-    seen.look()
-    with pytest.raises(ClusterLost, match=r"its control store \(GCS\) has not answered;"):
-        seen.check()
+    watched.check_reachable()
+    with pytest.raises(ClusterLost, match=r"its control store \(GCS\) does not answer;"):
+        watched.raise_if_lost()
 
 
 def test_a_network_that_fails_for_a_moment_ends_nothing(
@@ -107,41 +107,41 @@ def test_a_network_that_fails_for_a_moment_ends_nothing(
     def unreachable(*_: object, **__: object) -> None:
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
-    seen = watching(machine, tmp_path, monkeypatch, head=True)
+    watched = watching(machine, tmp_path, monkeypatch, head=True)
     with monkeypatch.context() as patch:
         patch.setattr(socket, "create_connection", unreachable)
-        assert not seen.look()
-        seen.check()
-    assert seen.look()
+        assert not watched.check_reachable()
+        watched.raise_if_lost()
+    assert watched.check_reachable()
 
 
 def test_the_raylet_of_this_machine_is_lost_at_once(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = watching(machine, tmp_path, monkeypatch)
-    assert seen.look()
+    watched = watching(machine, tmp_path, monkeypatch)
+    assert watched.check_reachable()
     machine.kill_raylet()
-    assert not seen.look()
+    assert not watched.check_reachable()
     with pytest.raises(ClusterLost, match="the raylet of this machine, through which its driver works, has died"):
-        seen.check()
+        watched.raise_if_lost()
 
 
-def test_a_raylet_that_died_before_it_was_first_looked_at_is_lost_too(
+def test_a_raylet_that_died_before_the_first_check_is_lost_too(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.kill_raylet(joined=False)
-    seen = watching(machine, tmp_path, monkeypatch)
-    assert not seen.look()
+    watched = watching(machine, tmp_path, monkeypatch)
+    assert not watched.check_reachable()
     with pytest.raises(ClusterLost, match="the raylet of this machine"):
-        seen.check()
+        watched.raise_if_lost()
 
 
-def test_the_process_is_not_ended_while_a_result_is_being_kept(
+def test_the_process_is_not_ended_while_a_result_is_being_stored(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = watching(machine, tmp_path, monkeypatch)
+    watched = watching(machine, tmp_path, monkeypatch)
     kept, ended = [False], []
-    monkeypatch.setattr(seen, "_end_the_process", lambda: ended.append(kept[0]))
+    monkeypatch.setattr(watched, "_end_the_process", lambda: ended.append(kept[0]))
     waits = 0
 
     def passes(_seconds: float) -> bool:
@@ -152,8 +152,8 @@ def test_the_process_is_not_ended_while_a_result_is_being_kept(
             keeping.close()
         return False
 
-    monkeypatch.setattr(seen._left, "wait", passes)
+    monkeypatch.setattr(watched._left, "wait", passes)
     keeping = contextlib.ExitStack()
-    keeping.enter_context(seen.delivering())
-    seen._end_unless_left()
+    keeping.enter_context(watched.delivering())
+    watched._end_unless_left()
     assert ended == [True]

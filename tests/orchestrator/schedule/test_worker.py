@@ -1,4 +1,4 @@
-"""Processes as people see them: their names, their log lines, and what Prometheus reads of a sweep."""
+"""What users see of the processes: names, log lines, and the metrics for Prometheus."""
 
 import os
 import re
@@ -9,73 +9,67 @@ from pathlib import Path
 
 import pytest
 import ray
-from equipment import StandIn, not_estimated, sweep, until
 
-from orchestrator import plan, schedule
-from orchestrator.backlog import Kind
-from orchestrator.schedule.worker import Equipment, Worker
-
-
-def equipment() -> Equipment:
-    return Equipment(sweep="names", make=StandIn, texts=ray.put({}))
+from orchestrator import grid, schedule
+from orchestrator.schedule.backlog import WorkerShape
+from orchestrator.schedule.worker import Worker
+from tests.support.processes import until
+from tests.support.sweeps import sweep
 
 
 def test_processes_are_actors_with_names_that_begin_with_the_sweeps(ray_session: None) -> None:
     cluster = schedule.connect(sweep([{}], device="cpu", placement={"gpus_per_process": 1}))
-    workers = [Worker(Kind(2), nodes, cluster, equipment()) for _ in range(2) if (nodes := cluster.place(Kind(2)))]
+    shape = WorkerShape(2, engine="fake")
+    workers = [
+        Worker(shape, nodes, cluster, sweep="names", texts=ray.put({}))
+        for _ in range(2)
+        if (nodes := cluster.place(shape))
+    ]
     names = [one for one in ray.util.list_named_actors() if one.startswith("names-")]
     for worker in workers:
         worker.close()
     assert len(names) == len(set(names)) == 4
     assert all(re.fullmatch(r"names-[0-9a-f]{8}-[01]", name) for name in names)
-    assert cluster.place(Kind(8)) is not None  # all room is given back
+    assert cluster.place(WorkerShape(8)) is not None  # all units are given back
 
 
 @pytest.mark.slow
-def test_runs_are_counted_for_prometheus_by_how_they_ended(ray_session: None) -> None:
-    asked = sweep([{}, {}, {"raises": "no"}], name="counted", device="cpu", placement={"gpus_per_process": 1})
-    runs = plan.runs(plan.expand(asked), asked)
-    list(schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated))
+def test_prometheus_gets_the_number_of_runs_by_status(ray_session: None) -> None:
+    small = sweep([{}, {}, {"raises": "no"}], name="counted", device="cpu", placement={"gpus_per_process": 1})
+    runs = grid.runs(grid.expand(small), small)
+    list(schedule.run(runs, small, schedule.connect(small)))
     (node,) = ray.nodes()
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
 
     line = re.compile(r'^ray_joulegrid_runs_total\{.*status="(\w+)".*sweep="counted".*\} ([\d.]+)$', re.MULTILINE)
 
     def counted() -> dict[str, float]:
-        said = urllib.request.urlopen(url, timeout=60).read().decode()
-        found = line.findall(said)
-        return {status: float(value) for status, value in found}
+        metrics = urllib.request.urlopen(url, timeout=60).read().decode()
+        return {status: float(value) for status, value in line.findall(metrics)}
 
     until(lambda: counted() == {"ok": 2.0, "failed": 1.0})
     assert "ray_joulegrid_gpu_busy_share{" in urllib.request.urlopen(url, timeout=60).read().decode()
 
 
 LOUD = """
-import logging, os, sys
-from equipment import StandIn, not_estimated, sweep
-from orchestrator import plan, schedule
-
-class Loud(StandIn):
-    def measure(self, run, **more):
-        print("hello from", run.cell.input_tokens, flush=True)
-        logging.getLogger("torchao").warning("Failed to load kernels")
-        logging.getLogger("torchao").warning(f"warned by {run.cell.input_tokens}")
-        return super().measure(run, **more)
+import os, sys
+from tests.support.sweeps import not_counted, sweep
+from orchestrator import grid, schedule
 
 os.environ["RAY_ADDRESS"] = "local"
-asked = sweep([{}], device="cpu", axes={"input_tokens": [11, 12]})
-runs = plan.runs(plan.expand(asked), asked)
-list(schedule.run(runs, asked, schedule.connect(asked), make=Loud, estimate=not_estimated))
+small = sweep([{}], engine="tests.support.engines:Loud", device="cpu", axes={"input_tokens": [11, 12]})
+runs = grid.runs(grid.expand(small), small)
+list(schedule.run(runs, small, schedule.connect(small), estimate=not_counted))
 for run in runs:
     print("RUN", run.cell.input_tokens, run.key)
 sys.stdout.flush()
-sys.stdin.read()  # lines come by Ray's log monitor, in their own time
+sys.stdin.read()  # Ray's log monitor prints lines later
 """
 
 
 @pytest.fixture(scope="module")
 def log() -> str:
-    """What a driver's log holds of its two runs."""
+    """The output of a driver with two runs."""
     driver = subprocess.Popen(
         [sys.executable, "-c", LOUD],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -83,11 +77,11 @@ def log() -> str:
     )  # fmt: skip
     assert driver.stdin
     assert driver.stdout
-    awaited = {f"{said} {tokens}" for said in ("hello from", "warned by", "RUN") for tokens in (11, 12)}
+    awaited = {f"{start} {tokens}" for start in ("hello from", "warned by", "RUN") for tokens in (11, 12)}
     lines = []
     while awaited and (line := driver.stdout.readline()):
         lines.append(line)
-        awaited = {said for said in awaited if said not in line}
+        awaited = {text for text in awaited if text not in line}
     driver.stdin.close()
     lines += driver.stdout.readlines()
     assert driver.wait() == 0, "".join(lines)
@@ -95,7 +89,7 @@ def log() -> str:
 
 
 @pytest.mark.slow
-def test_a_log_line_says_which_run_it_is_of(log: str) -> None:
+def test_a_log_line_begins_with_its_run(log: str) -> None:
     for tokens in (11, 12):
         key = re.search(rf"RUN {tokens} (\S+)", log)
         assert key
@@ -104,7 +98,7 @@ def test_a_log_line_says_which_run_it_is_of(log: str) -> None:
 
 
 @pytest.mark.slow
-def test_only_the_known_noise_of_libraries_is_dropped(log: str) -> None:
+def test_only_known_warnings_of_libraries_are_dropped(log: str) -> None:
     assert "warned by 11" in log
     assert "Failed to load" not in log
 
@@ -112,8 +106,8 @@ def test_only_the_known_noise_of_libraries_is_dropped(log: str) -> None:
 SHARED = """
 import sys, threading, time
 import ray
-from equipment import StandIn, not_estimated, sweep
-from orchestrator import plan, schedule
+from tests.support.sweeps import not_counted, sweep
+from orchestrator import grid, schedule
 from orchestrator.schedule import loop, worker
 
 @ray.remote(num_cpus=1, num_gpus=1)
@@ -124,8 +118,8 @@ class Training:
 ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20)
 other = Training.remote()
 ray.get(other.goes_on.remote())
-# Five minutes would show the same. Nothing is too slow to be looked at in time, or to start once there is room.
-loop._LOOK_ROUND_S = worker._PLACED_WITHIN_S = 0.5
+# The real limits take five minutes. START_TIMEOUT_S is raised before the process starts, so that a slow start passes.
+loop._REFRESH_S = worker._PLACED_WITHIN_S = 0.5
 worker.START_TIMEOUT_S = 12.0
 
 def release():
@@ -134,19 +128,19 @@ def release():
     ray.kill(other)
 
 threading.Timer(15, release).start()
-asked = sweep([{}, {}], device="cpu", placement={"gpus_per_process": 1})
-runs = plan.runs(plan.expand(asked), asked)
-for outcome in schedule.run(runs, asked, schedule.connect(asked), make=StandIn, estimate=not_estimated):
+small = sweep([{}, {}], device="cpu", placement={"gpus_per_process": 1})
+runs = grid.runs(grid.expand(small), small)
+for outcome in schedule.run(runs, small, schedule.connect(small)):
     print(outcome.status, len(outcome.earlier_failures))
 """
 
 
 @pytest.mark.slow
-def test_a_gpu_that_another_job_holds_is_waited_for_and_its_node_is_not_blamed() -> None:
+def test_a_worker_waits_for_a_gpu_of_another_job_and_its_node_has_no_failure() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SHARED], capture_output=True, text=True, check=True, timeout=240,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.stdout.splitlines() == ["ok 0", "ok 0"]
-    assert done.stderr.count("other jobs of the cluster hold") == 1
+    assert done.stderr.count("waits for GPUs or CPUs that other jobs of the cluster use") == 1
     assert "could not start" not in done.stderr

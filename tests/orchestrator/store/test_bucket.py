@@ -1,4 +1,4 @@
-"""Every call to a bucket ends, whatever the network does; and at once for a signal."""
+"""Every call to a bucket ends, whatever the network does, and at once after a signal."""
 
 import io
 import os
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from buckets import Bucket
-from equipment import gone, until
-from silent import How, SilentServer
 
 from orchestrator.interrupt import Interrupted, Interruptible
 from orchestrator.store import Folder, StoreError, bucket
+from tests.support.buckets import Bucket
+from tests.support.processes import gone, until
+from tests.support.silent import How, SilentServer
 
 CALLS: dict[str, Callable[[Folder], object]] = {
     "write": lambda place: place.write("a", b"x"),
@@ -23,17 +23,17 @@ CALLS: dict[str, Callable[[Folder], object]] = {
 
 
 @pytest.mark.parametrize(("how", "verb"), [("silent", "write"), ("trickles", "read"), ("stalls", "list")])
-def test_a_call_to_a_bucket_that_does_not_answer_ends_and_so_does_what_made_it(
+def test_a_call_without_an_answer_ends_and_so_does_its_helper_process(
     how: How, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with SilentServer(how) as server:
-        before = programs()
+        before = helpers()
         place = Folder(server.url)
-        (program,) = programs() - before
-        monkeypatch.setattr(bucket, "CALL_S", 0.5)
+        (helper,) = helpers() - before
+        monkeypatch.setattr(bucket, "CALL_TIMEOUT_S", 0.5)
         with pytest.raises(StoreError, match=rf"cannot {verb} s3://\[redacted\]@bucket/out/a: no answer within"):
             CALLS[verb](place)
-        assert gone(program)
+        assert gone(helper)
 
 
 def test_a_signal_ends_a_call_that_hangs() -> None:
@@ -43,43 +43,43 @@ def test_a_signal_ends_a_call_that_hangs() -> None:
 
     with SilentServer("trickles") as server:
         place = Folder(server.url)
-        interrupts_once(server)
+        interrupt_once_connected(server)
         with pytest.raises(Interrupted):
             write(place)
 
 
-def test_a_call_that_hangs_while_signals_are_held_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "HURRIED_S", 0.2)
-    said = []
+def test_a_call_that_hangs_while_signals_are_held_gets_a_shorter_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket, "STOPPING_TIMEOUT_S", 0.2)
+    messages = []
 
     def write() -> None:
         with Interruptible() as signals, signals.held():
-            place = Folder(server.url, hurried=lambda: signals.asked)
+            place = Folder(server.url, stopping=lambda: signals.received is not None)
             try:
                 place.write("a", b"x")
             except StoreError as error:
-                said.append(str(error))
+                messages.append(str(error))
 
     with SilentServer("silent") as server:
-        interrupts_once(server)
+        interrupt_once_connected(server)
         with pytest.raises(Interrupted):
             write()
-    assert said == ["cannot write s3://[redacted]@bucket/out/a: no answer within 0.2 s of being asked to stop"]
+    assert messages == ["cannot write s3://[redacted]@bucket/out/a: no answer within 0.2 s of the request to stop"]
 
 
-def test_a_program_that_was_killed_is_an_error_and_the_next_call_goes_well(bucket: Bucket) -> None:
-    before = programs()
+def test_a_killed_helper_process_is_an_error_and_the_next_call_succeeds(bucket: Bucket) -> None:
+    before = helpers()
     place = Folder(bucket.url())
-    (program,) = programs() - before
-    os.kill(program, signal.SIGKILL)
-    with pytest.raises(StoreError, match=r"cannot write .* ended with -9"):
+    (helper,) = helpers() - before
+    os.kill(helper, signal.SIGKILL)
+    with pytest.raises(StoreError, match=r"cannot write .* ended with exit code -9"):
         place.write("a", b"x")
     place.write("a", b"x")
     assert place.read("a") == b"x"
 
 
-def test_calls_at_the_same_time_do_not_wait_for_each_other(bucket: Bucket) -> None:
-    """The lock is renewed while a large table is on its way."""
+def test_concurrent_calls_do_not_wait_for_each_other(bucket: Bucket) -> None:
+    """The lock is renewed while a large table is uploaded."""
     place = Folder(bucket.url())
     with place.writing("table") as (file,):
         file.write(b"x")
@@ -92,17 +92,17 @@ def test_calls_at_the_same_time_do_not_wait_for_each_other(bucket: Bucket) -> No
     assert place.names("") == ["0", "1", "2", "lock", "table"]
 
 
-def interrupts_once(server: SilentServer) -> None:
-    """Ctrl-C, once the server has been asked something."""
+def interrupt_once_connected(server: SilentServer) -> None:
+    """Send Ctrl-C once the server has a connection."""
 
     def interrupt() -> None:
-        until(server.asked.is_set)
+        until(server.connected.is_set)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
 
 
-def test_what_a_signal_cuts_short_is_written_to_the_end() -> None:
+def test_a_write_that_a_signal_interrupts_is_completed() -> None:
     class Short(io.BytesIO):
         def write(self, data: memoryview) -> int:  # type: ignore[override]
             return super().write(data[:3])
@@ -112,8 +112,8 @@ def test_what_a_signal_cuts_short_is_written_to_the_end() -> None:
     assert pipe.getvalue() == b"0123456789"
 
 
-def programs() -> set[int]:
-    """The programs that talk to buckets for this process."""
+def helpers() -> set[int]:
+    """The helper processes of this process."""
     children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
     pids = {int(pid) for each in children for pid in each.read_text().split()}
     return {pid for pid in pids if b"bucket_process" in Path(f"/proc/{pid}/cmdline").read_bytes()}

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from buckets import Bucket
 
 from orchestrator.store import Folder, StoreError
+from tests.support.buckets import Bucket
 
 
 @pytest.fixture(params=["disk", "file URL", "bucket"])
@@ -13,7 +13,7 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"file://{tmp_path}/out" if request.param == "file URL" else str(tmp_path / "out")
 
 
-def test_what_is_written_is_read_again_and_named(out: str) -> None:
+def test_written_files_can_be_read_and_listed(out: str) -> None:
     folder = Folder(out)
     folder.write("journal/b.json", b"two")
     folder.write("journal/a.json", b"one")
@@ -22,14 +22,14 @@ def test_what_is_written_is_read_again_and_named(out: str) -> None:
     assert Folder(out).read("journal/a.json") == b"three"
 
 
-def test_what_is_not_there_is_null_and_no_error(out: str) -> None:
+def test_a_missing_file_is_null_and_not_an_error(out: str) -> None:
     folder = Folder(out)
     assert folder.read("journal/a.json") is None
     assert folder.names("journal") == []
     folder.delete("journal/a.json")
 
 
-def test_a_file_whose_writing_fails_does_not_appear_and_the_old_one_stays(out: str) -> None:
+def test_a_failed_write_leaves_the_old_file(out: str) -> None:
     folder = Folder(out)
     folder.write("table", b"old")
 
@@ -44,7 +44,7 @@ def test_a_file_whose_writing_fails_does_not_appear_and_the_old_one_stays(out: s
     assert folder.names("") == ["table"]
 
 
-def test_a_file_is_moved_out_of_the_way(out: str) -> None:
+def test_a_file_can_be_moved(out: str) -> None:
     folder = Folder(out)
     folder.write("journal/a.json", b"x")
     folder.move("journal/a.json", "journal-corrupt/a.json")
@@ -73,7 +73,7 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
         Folder(str(tmp_path / "out")).write("journal/a.json", b"x")
 
 
-def test_nothing_is_written_through_a_link_that_leads_out_of_the_folder(tmp_path: Path) -> None:
+def test_a_write_does_not_follow_a_symlink_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     precious = tmp_path / "precious"
     precious.write_text("keep")
@@ -91,26 +91,26 @@ def test_nothing_is_written_through_a_link_that_leads_out_of_the_folder(tmp_path
         "s3://k:sentinel-5ecret@/?region=us-east-1",
     ],
 )
-def test_credentials_in_a_url_are_shown_nowhere(out: str) -> None:
+def test_credentials_in_a_url_are_never_shown(out: str) -> None:
     try:
-        shown = Folder(out).out + Folder(out).path("a")
+        text = Folder(out).out + Folder(out).path("a")
     except StoreError as error:
-        shown = str(error)
-    assert "bucket" in shown or "cannot be opened" in shown
-    assert "sentinel" not in shown
+        text = str(error)
+    assert "bucket" in text or "cannot be opened" in text
+    assert "sentinel" not in text
 
 
-def test_an_unknown_kind_of_place_is_an_error() -> None:
+def test_an_unsupported_url_is_an_error() -> None:
     with pytest.raises(StoreError, match="ftp://host/x"):
         Folder("ftp://host/x")
 
 
-def test_a_name_that_no_file_can_have_is_an_error(tmp_path: Path) -> None:
+def test_an_invalid_file_name_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"%00y' cannot be opened: .*null"):
         Folder(f"file://{tmp_path}/%00y").names("journal")
 
 
-def test_a_place_at_google_is_known() -> None:
-    """Nothing is asked of the network yet. Reading and writing go through the same calls as with S3."""
+def test_a_google_bucket_is_supported() -> None:
+    """Makes no request. Reading and writing use the same calls as with S3."""
     assert Folder("gs://anonymous@bucket/nightly").path("a") == "gs://[redacted]@bucket/nightly/a"
     assert Folder("gs://bucket/nightly?retry_limit_seconds=5").root is None

@@ -4,22 +4,23 @@ import shutil
 from pathlib import Path
 
 import pytest
-from buckets import Bucket
-from equipment import result, sweep
 
-from orchestrator import plan
+from orchestrator import grid
 from orchestrator.store import Folder, Journal, StoreError
 from orchestrator.store import journal as store_journal
+from tests.support.buckets import Bucket
+from tests.support.sweeps import sweep
+from workers.engines.fake import fake_result
 from workers.records import Outcome, ProcessFailure, Run
 
 
 def runs(count: int) -> list[Run]:
-    asked = sweep({} for _ in range(count))
-    return plan.runs(plan.expand(asked), asked)
+    config = sweep({} for _ in range(count))
+    return grid.runs(grid.expand(config), config)
 
 
 def good(run: Run) -> Outcome:
-    return Outcome(run=run, results=(result(run),))
+    return Outcome(run=run, results=(fake_result(run),))
 
 
 def failed(run: Run, status: str) -> Outcome:
@@ -37,16 +38,16 @@ def journal(folder: Folder, environment: str = "e", device: str | None = "cuda")
     return Journal(folder, environment, device)
 
 
-def test_runs_come_back_as_they_were_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_outcomes_are_read_back_unchanged_in_the_requested_order(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     outcomes = [good(run) for run in runs(3)]
     for outcome in outcomes:
         journal(folder).append(outcome)
-    asked = [outcome.run for outcome in reversed(outcomes)]
-    assert list(journal(folder).outcomes(asked)) == outcomes[::-1]
+    requested = [outcome.run for outcome in reversed(outcomes)]
+    assert list(journal(folder).outcomes(requested)) == outcomes[::-1]
 
 
-def test_only_what_need_not_be_made_again_is_finished(tmp_path: Path) -> None:
+def test_only_runs_that_need_no_repetition_are_finished(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     several = runs(6)
     journal(folder).append(good(several[0]))
@@ -61,13 +62,13 @@ def test_only_what_need_not_be_made_again_is_finished(tmp_path: Path) -> None:
     assert journal(folder, device=None).finished().keys() == set(keys[:5])
 
 
-def test_looking_changes_nothing_where_a_file_is_damaged(tmp_path: Path) -> None:
+def test_a_damaged_file_stays_until_it_is_moved(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal" / "x.0.json").write_text("{")
     found = journal(Folder(str(tmp_path)))
     assert found.finished().keys() == set()
     assert (tmp_path / "journal" / "x.0.json").exists()
-    assert found.set_corrupt_aside() == [f"{tmp_path}/journal-corrupt/x.0.json"]
+    assert found.move_corrupt() == [f"{tmp_path}/journal-corrupt/x.0.json"]
     assert not (tmp_path / "journal" / "x.0.json").exists()
 
 
@@ -90,15 +91,15 @@ def test_looking_changes_nothing_where_a_file_is_damaged(tmp_path: Path) -> None
         (("earlier_failures", 0, "attempt"), 2**63),
     ],
 )
-def test_a_file_that_no_measurement_could_have_written_is_set_aside(
+def test_a_file_that_no_measurement_could_have_written_is_corrupt(
     tmp_path: Path, place: tuple[str | int, ...], value: object
 ) -> None:
     folder = Folder(str(tmp_path))
-    asked = sweep([{}], axes={"processes": [2], "batch_size": [2]})
-    (run,) = plan.runs(plan.expand(asked), asked)
+    config = sweep([{}], axes={"processes": [2], "batch_size": [2]})
+    (run,) = grid.runs(grid.expand(config), config)
     lost = failed(run, "lost").failure
     assert lost is not None
-    results = (result(run), result(run, rank=1))
+    results = (fake_result(run), fake_result(run, rank=1))
     journal(folder).append(Outcome(run=run, results=results, earlier_failures=(lost,)))
     file = tmp_path / "journal" / f"{run.key}.json"
     entry = json.loads(file.read_text())
@@ -109,10 +110,10 @@ def test_a_file_that_no_measurement_could_have_written_is_set_aside(
     file.write_text(json.dumps(entry))
     found = journal(folder)
     assert found.finished().keys() == set()
-    assert found.set_corrupt_aside() == [f"{tmp_path}/journal-corrupt/{file.name}"]
+    assert found.move_corrupt() == [f"{tmp_path}/journal-corrupt/{file.name}"]
 
 
-def test_a_run_that_went_missing_is_an_error_and_no_gap(tmp_path: Path) -> None:
+def test_a_missing_run_is_an_error_and_not_skipped(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     first, second = runs(2)
     journal(folder).append(good(first))
@@ -120,7 +121,7 @@ def test_a_run_that_went_missing_is_an_error_and_no_gap(tmp_path: Path) -> None:
         list(journal(folder).outcomes([first, second]))
 
 
-def test_starting_over_forgets_every_run(tmp_path: Path) -> None:
+def test_clear_deletes_every_run(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     for run in runs(3):
         journal(folder).append(good(run))
@@ -129,7 +130,9 @@ def test_starting_over_forgets_every_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_disk: Path, tmp_path: Path) -> None:
+def test_runs_that_a_full_disk_rejects_are_saved_elsewhere_and_can_be_copied_back(
+    small_disk: Path, tmp_path: Path
+) -> None:
     folder = Folder(str(small_disk))
     filled = small_disk / "filled"
     several = runs(3)
@@ -143,9 +146,9 @@ def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_dis
     assert kept.refused
     with pytest.raises(StoreError, match="No space left on device") as caught:
         kept.check()
-    said = str(caught.value)
-    assert f"into {small_disk}/journal/" in said
-    rescued = Path(said.partition("copy ")[2].partition("/*.json")[0])
+    message = str(caught.value)
+    assert f"into {small_disk}/journal/" in message
+    rescued = Path(message.partition("copy ")[2].partition("/*.json")[0])
     filled.unlink()
     for file in rescued.glob("*.json"):
         (small_disk / "journal" / file.name).write_bytes(file.read_bytes())
@@ -156,7 +159,7 @@ def test_runs_that_a_full_disk_refuses_are_rescued_and_can_be_put_back(small_dis
 
 
 class Taken:
-    """A lock that another driver has taken."""
+    """A lock that another driver took over."""
 
     lost = True
 
@@ -164,23 +167,23 @@ class Taken:
         raise StoreError("this folder is being written by process 7")
 
 
-def test_nothing_is_written_into_a_folder_that_another_driver_has_taken(
+def test_nothing_is_written_to_a_folder_that_another_driver_took_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_journal, "_TRIES_S", ())
+    monkeypatch.setattr(store_journal, "_RETRY_PAUSES_S", ())
     (run,) = runs(1)
     kept = Journal(Folder(str(tmp_path / "out")), "e", "cuda", Taken())
     kept.append(good(run))
     assert kept.refused
     assert not (tmp_path / "out").exists()
-    with pytest.raises(StoreError, match=r"written by process 7\. Finished runs that were rescued: 1") as caught:
+    with pytest.raises(StoreError, match=r"written by process 7\. Finished runs saved elsewhere: 1") as caught:
         kept.check()
     rescued = Path(str(caught.value).partition("copy ")[2].partition("/*.json")[0])
     assert [file.stem for file in rescued.iterdir()] == [run.key]
     shutil.rmtree(rescued)
 
 
-def test_a_bucket_keeps_the_same_promises(bucket: Bucket) -> None:
+def test_a_journal_in_a_bucket_behaves_the_same(bucket: Bucket) -> None:
     folder = Folder(bucket.url())
     first, second, third = runs(3)
     kept = journal(folder)
@@ -189,7 +192,7 @@ def test_a_bucket_keeps_the_same_promises(bucket: Bucket) -> None:
     assert bucket.keys == sorted(f"out/journal/{run.key}.json" for run in (first, second))
     bucket.put(f"out/journal/{second.key}.json", b"{")
     assert kept.finished().keys() == {first.key}
-    assert kept.set_corrupt_aside() == [f"s3://{bucket.name}/out/journal-corrupt/{second.key}.json"]
+    assert kept.move_corrupt() == [f"s3://{bucket.name}/out/journal-corrupt/{second.key}.json"]
     bucket.remove()
     kept.append(good(third))
     with pytest.raises(StoreError, match=f"s3://{bucket.name}/out/journal/{third.key}.json") as caught:
@@ -200,14 +203,14 @@ def test_a_bucket_keeps_the_same_promises(bucket: Bucket) -> None:
     rescued.parent.rmdir()
 
 
-def test_a_pickle_in_the_journal_is_not_run(tmp_path: Path) -> None:
-    """As an attacker with a hand on the output would put it there."""
+def test_a_pickle_in_the_journal_is_not_executed(tmp_path: Path) -> None:
+    """As an attacker with access to the output folder would put it there."""
     (tmp_path / "journal").mkdir()
     (run,) = runs(1)
     (tmp_path / "journal" / f"{run.key}.json").write_bytes(pickle.dumps(Touches(tmp_path / "touched")))
     found = journal(Folder(str(tmp_path)))
     assert found.finished().keys() == set()
-    assert found.set_corrupt_aside()
+    assert found.move_corrupt()
     assert not (tmp_path / "touched").exists()
 
 

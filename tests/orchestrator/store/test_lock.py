@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from buckets import Bucket
-from equipment import until
 
 from orchestrator.store import Folder, StoreError, lease, only_driver
 from orchestrator.store.lock import LOCK
+from tests.support.buckets import Bucket
+from tests.support.processes import until
 
 HOLD = """
 import sys, time
@@ -41,7 +41,7 @@ def holder(out: str) -> "subprocess.Popen[str]":
     return process
 
 
-def test_a_second_driver_is_refused_and_told_who_holds_the_folder(out: str) -> None:
+def test_a_second_driver_gets_an_error_that_names_the_holder(out: str) -> None:
     other = holder(out)
     try:
         with pytest.raises(StoreError, match=rf"is being written by process {other.pid} on "), only_driver(Folder(out)):
@@ -59,15 +59,13 @@ def test_the_folder_of_a_driver_that_was_killed_is_free_at_once(out: str) -> Non
         assert not hold.lost
 
 
-def test_a_folder_that_was_given_back_is_free(out: str) -> None:
+def test_a_released_folder_is_free(out: str) -> None:
     for _ in range(2):
         with only_driver(Folder(out)):
             pass
 
 
-def test_a_disks_lock_that_is_deleted_is_taken_again_with_a_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_deleted_lock_file_is_locked_again_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with only_driver(Folder(str(tmp_path))) as hold:
         (tmp_path / LOCK).unlink()
         assert not hold.lost
@@ -76,7 +74,7 @@ def test_a_disks_lock_that_is_deleted_is_taken_again_with_a_word(
             pass
 
 
-def test_a_driver_whose_disks_lock_was_deleted_and_taken_stops(tmp_path: Path) -> None:
+def test_a_driver_whose_lock_file_was_deleted_and_locked_by_another_loses_the_folder(tmp_path: Path) -> None:
     with only_driver(Folder(str(tmp_path))) as hold:
         (tmp_path / LOCK).unlink()
         other = holder(str(tmp_path))
@@ -98,7 +96,7 @@ def claims(bucket: Bucket) -> list[str]:
     return [key for key in bucket.keys if key.startswith(f"out/{LOCK}/") and not key.endswith("/")]
 
 
-def test_a_buckets_lock_of_another_host_holds_until_it_lapses_by_the_buckets_own_clock(
+def test_a_buckets_lock_of_another_host_expires_by_the_buckets_clock(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "_pause", lambda: None)
@@ -113,21 +111,21 @@ def test_a_buckets_lock_of_another_host_holds_until_it_lapses_by_the_buckets_own
     assert claims(bucket) == []
 
 
-def test_a_lock_object_of_another_make_is_an_error_that_says_what_to_do(bucket: Bucket) -> None:
+def test_a_lock_object_of_another_program_is_an_error_that_says_what_to_do(bucket: Bucket) -> None:
     bucket.put("out/driver.lock/x", b"mine!")
-    with pytest.raises(StoreError, match="delete it if no driver runs"), only_driver(Folder(bucket.url())):
+    with pytest.raises(StoreError, match="delete it if no driver is running"), only_driver(Folder(bucket.url())):
         pass
     assert claims(bucket) == ["out/driver.lock/x"]
 
 
-def test_a_buckets_lock_is_renewed_while_nothing_else_happens(bucket: Bucket) -> None:
+def test_a_buckets_lock_is_renewed_in_the_background(bucket: Bucket) -> None:
     with only_driver(Folder(bucket.url()), renewed_s=0.05):
         (mine,) = claims(bucket)
         bucket.put(mine, b"old")
         until(lambda: bucket.get(mine) != b"old")
 
 
-def test_a_buckets_lock_that_is_deleted_is_taken_again_with_a_word(
+def test_a_deleted_lock_of_a_bucket_is_claimed_again_with_a_warning(
     bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     with only_driver(Folder(bucket.url()), renewed_s=0.05) as hold:
@@ -139,7 +137,9 @@ def test_a_buckets_lock_that_is_deleted_is_taken_again_with_a_word(
 
 
 @pytest.mark.parametrize("deleted", [True, False])
-def test_a_driver_whose_lock_another_one_took_stops_and_leaves_that_lock_alone(bucket: Bucket, deleted: bool) -> None:
+def test_a_driver_whose_lock_another_one_took_loses_the_folder_and_keeps_that_lock(
+    bucket: Bucket, deleted: bool
+) -> None:
     with only_driver(Folder(bucket.url()), renewed_s=0.05) as hold:
         (mine,) = claims(bucket)
         bucket.put("out/driver.lock/other.json", claim())
@@ -151,17 +151,19 @@ def test_a_driver_whose_lock_another_one_took_stops_and_leaves_that_lock_alone(b
     assert claims(bucket) == ["out/driver.lock/other.json"]
 
 
-def test_a_driver_whose_machine_was_asleep_makes_sure_before_it_writes(
+def test_a_driver_whose_machine_was_suspended_checks_its_lock_before_it_writes(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asleep_s = 0.0
+    suspended_s = 0.0
     clock = time.clock_gettime
-    monkeypatch.setattr(time, "clock_gettime", lambda which: clock(which) + asleep_s * (which == time.CLOCK_BOOTTIME))
+    monkeypatch.setattr(
+        time, "clock_gettime", lambda which: clock(which) + suspended_s * (which == time.CLOCK_BOOTTIME)
+    )
     with only_driver(Folder(bucket.url()), renewed_s=600) as hold:
         hold.check()
-        asleep_s += 100
+        suspended_s += 100
         hold.check()
-        asleep_s += 100
+        suspended_s += 100
         bucket.put("out/driver.lock/other.json", claim())
         with pytest.raises(StoreError, match=r"could not be renewed in time.* process 7 on far"):
             hold.check()
@@ -169,10 +171,10 @@ def test_a_driver_whose_machine_was_asleep_makes_sure_before_it_writes(
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_of_drivers_that_ask_at_once_at_most_one_holds_whatever_the_order_of_their_requests(
+def test_at_most_one_of_several_drivers_holds_the_folder_whatever_the_order_of_their_requests(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each request takes effect at any moment between its call and its return, as a slow PUT does."""
+    """Each request takes effect at a random moment between its call and its return, like a slow PUT."""
     turns, objects = Turns(seed), {}
     monkeypatch.setattr(lease, "_pause", turns.wait)
     holding: set[int] = set()
@@ -192,7 +194,7 @@ def test_of_drivers_that_ask_at_once_at_most_one_holds_whatever_the_order_of_the
 
 
 class Turns:
-    """Lets one thread run at a time, until it waits; which one is next is drawn by lot."""
+    """Lets one random thread run at a time, until it waits."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -225,7 +227,7 @@ class Turns:
 
 
 class Slow:
-    """A bucket in memory: each request takes effect when its turn comes, and returns when the next one does."""
+    """A bucket in memory: each request takes effect at its first turn and returns at its second."""
 
     out = "s3://slow"
     root = None

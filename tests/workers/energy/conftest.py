@@ -1,4 +1,4 @@
-"""A simulated machine in real time, and a process on it that meters what a test tells it to."""
+"""A simulated machine in real time, and a process on it that runs a test's code."""
 
 import json
 import subprocess
@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from nvml_sim import Simulation
+from testbed.nvml_sim import Simulation
 
 _CHILD = """
 import json, os, sys, time, traceback
-from nvml_sim import Simulation
+from testbed.nvml_sim import Simulation
 from workers.energy import EnergyMeter, card_names, cards, driver_version, nvml
 from workers.energy.sampler import Sampler
 sim = Simulation.attach()
@@ -36,7 +35,7 @@ for line in sys.stdin:
 
 
 class Machine:
-    """Simulated cards (`cards[0].period_ns = ...`) and one process that finds them (`run`)."""
+    """Simulated cards (`cards[0].period_ns = ...`) and one process that uses them (`run`)."""
 
     def __init__(self, folder: Path, *, gpus: int = 2) -> None:
         self.cards = Simulation(folder, gpus=gpus)
@@ -49,7 +48,7 @@ class Machine:
         )
 
     def run(self, code: str) -> Any:
-        """Run code there; what it binds to `answer` comes back, records as dictionaries."""
+        """Run code in that process; returns its variable `answer`, with records as dictionaries."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(code) + "\n")
@@ -69,20 +68,20 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine with two cards at 60 W and 100 ms counters."""
-    made = Machine(tmp_path)
-    yield made
-    made.close()
+    machine = Machine(tmp_path)
+    yield machine
+    machine.close()
 
 
 @pytest.fixture
 def machine_of(tmp_path: Path) -> Iterator[Any]:
-    """Makes a machine with as many cards as asked for."""
-    made: list[Machine] = []
+    """Creates a machine with the requested number of cards."""
+    machines: list[Machine] = []
 
-    def make(*, gpus: int) -> Machine:
-        made.append(Machine(tmp_path, gpus=gpus))
-        return made[-1]
+    def create(*, gpus: int) -> Machine:
+        machines.append(Machine(tmp_path, gpus=gpus))
+        return machines[-1]
 
-    yield make
-    for machine in made:
+    yield create
+    for machine in machines:
         machine.close()

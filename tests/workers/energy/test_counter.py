@@ -1,4 +1,4 @@
-"""The mathematics of the bracket, on steps that are written out."""
+"""The mathematics of the bracket, on explicit steps."""
 
 import math
 from collections.abc import Callable
@@ -33,13 +33,13 @@ def energy_up_to(at_s: float, levels: list[tuple[float, float]] = LEVELS) -> flo
 
 
 def track(first_s: float, last_s: float, *, phase_s: float, lag_s: float, energy: Callable[[float], float]) -> Track:
-    """What a meter that reads every 2 ms sees of a counter that steps every 100 ms."""
-    seen = Track()
+    """The readings, every 2 ms, of a counter that steps every 100 ms."""
+    readings = Track()
     for i in range(round((last_s - first_s) / 0.002)):
         at = first_s + i * 0.002
         step = math.floor((at - phase_s) / 0.1) * 0.1 + phase_s
-        seen.add(at, at, energy(step - lag_s))
-    return seen
+        readings.add(at, at, energy(step - lag_s))
+    return readings
 
 
 def measured(
@@ -66,21 +66,21 @@ TRUE_J = BUSY_W * (END_S - START_S)
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.02, 0.09, 0.15])
 @pytest.mark.parametrize("phase_s", [0.0, 0.013, 0.049, 0.051, 0.098])
-def test_a_pulse_is_found_whatever_the_counters_phase_and_lag(phase_s: float, lag_s: float) -> None:
+def test_a_pulse_is_measured_whatever_the_counters_phase_and_lag(phase_s: float, lag_s: float) -> None:
     found = measured(phase_s=phase_s, lag_s=lag_s)
     assert found.energy_j == pytest.approx(TRUE_J, rel=0.005)
     assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j <= 0.02 * TRUE_J
 
 
 @pytest.mark.parametrize("phase_s", [0.0, 0.013, 0.049, 0.051, 0.098])
-def test_without_instant_power_the_uncertainty_admits_that_the_power_may_have_fallen_slowly(phase_s: float) -> None:
+def test_without_instant_power_the_uncertainty_includes_a_possible_slow_fall(phase_s: float) -> None:
     with_power, without = measured(phase_s=phase_s), measured(phase_s=phase_s, powers=False)
     assert abs(without.energy_j - TRUE_J) <= without.uncertainty_j
     assert without.uncertainty_j > with_power.uncertainty_j
 
 
 @pytest.mark.parametrize("phase_s", [0.02, 0.049, 0.051, 0.098])
-def test_power_that_falls_slowly_is_taken_off_where_counter_and_sensor_agree(phase_s: float) -> None:
+def test_power_that_falls_slowly_is_subtracted_if_counter_and_instant_power_agree(phase_s: float) -> None:
     levels = [*LEVELS[:2], *((END_S + 0.002 * i, BUSY_W - 29 * i) for i in range(1, 11)), LEVELS[2]]
     found = measured(phase_s=phase_s, energy=lambda at: energy_up_to(at, levels))
     assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j
@@ -100,7 +100,7 @@ def test_power_that_began_to_fall_before_the_window_ended_is_within_the_uncertai
     assert abs(found.energy_j - true_j) <= found.uncertainty_j
 
 
-def test_a_card_that_rests_differently_afterwards_widens_the_uncertainty_by_the_lag_that_it_may_have() -> None:
+def test_a_different_idle_power_after_the_window_increases_the_uncertainty_by_the_possible_lag() -> None:
     levels = [*LEVELS[:2], (math.inf, 100.0)]
     for lag_s in (0.0, 0.04):
         found = measured(lag_s=lag_s, energy=lambda at: energy_up_to(at, levels))
@@ -122,7 +122,7 @@ def test_a_counter_that_falls_is_a_reset() -> None:
         seen.add(1.1, 1.1, 4.9)
 
 
-def test_power_that_still_moves_is_not_level_and_the_last_resort_is_as_uncertain_as_it_moves() -> None:
+def test_changing_power_is_not_level_and_the_uncertainty_of_the_last_resort_is_its_change() -> None:
     energies = (0.0, 6.0, 16.0, 32.0, 58.0)
     seen = Track(steps=[Step(at_s=i * 0.1, half_s=0.001, energy_j=energy) for i, energy in enumerate(energies)])
     assert seen.level() is None
@@ -132,7 +132,7 @@ def test_power_that_still_moves_is_not_level_and_the_last_resort_is_as_uncertain
     assert last.uncertainty_w > 90
 
 
-def test_the_level_reaches_back_as_far_as_the_power_was_the_same() -> None:
+def test_the_level_begins_where_the_power_became_constant() -> None:
     energies = [350.0 * 0.1 * min(i, 4) + 60.0 * 0.1 * max(0, i - 4) for i in range(12)]
     seen = Track(steps=[Step(at_s=i * 0.1, half_s=0.001, energy_j=energy) for i, energy in enumerate(energies)])
     level = seen.level()
@@ -141,7 +141,7 @@ def test_the_level_reaches_back_as_far_as_the_power_was_the_same() -> None:
     assert level.steps[0].at_s == pytest.approx(0.4)
 
 
-def test_the_level_does_not_reach_back_over_a_plateau_because_each_step_is_seen_late() -> None:
+def test_a_level_from_late_readings_does_not_include_an_earlier_plateau() -> None:
     energies = [110.0 * 0.02 * min(i, 25) + 60.0 * 0.02 * max(0, i - 25) for i in range(60)]
     seen = Track(steps=[Step(at_s=i * 0.02, half_s=0.007, energy_j=energy) for i, energy in enumerate(energies)])
     level = seen.level()
@@ -153,11 +153,11 @@ def test_the_level_does_not_reach_back_over_a_plateau_because_each_step_is_seen_
 @pytest.mark.parametrize(
     ("common_mj", "joules"), [(0, 0.001), (7, 0.001), (6, 0.001), (250, 0.01), (1500, 0.1), (6000, 1.0), (60_000, 1.0)]
 )
-def test_the_resolution_is_a_power_of_ten_that_all_values_have_in_common(common_mj: int, joules: float) -> None:
+def test_the_resolution_is_the_largest_power_of_ten_that_divides_all_values(common_mj: int, joules: float) -> None:
     assert resolution_j(common_mj) == joules
 
 
-def test_the_period_is_the_median_of_what_was_seen() -> None:
+def test_the_period_is_the_median_of_the_observed_intervals() -> None:
     seen = Track()
     for i, at in enumerate((0.0, 0.02, 0.04, 0.06, 0.16)):
         seen.add(at, at, float(i))
@@ -166,14 +166,14 @@ def test_the_period_is_the_median_of_what_was_seen() -> None:
 
 
 @pytest.mark.parametrize("missed_s", [0.0, 0.0005])
-def test_the_last_step_in_the_window_lies_one_period_before_the_first_one_seen(missed_s: float) -> None:
+def test_the_last_step_in_the_window_is_one_period_before_the_first_observed_one(missed_s: float) -> None:
     steps = [Step(at_s=10 + missed_s + 0.1 * i, half_s=0.001, energy_j=6.0 * i) for i in range(1, 4)]
     found = step_before(steps[0], 4.0, [Track(steps=steps)])
     assert abs(found.at_s - (10 + missed_s)) <= found.half_s <= 0.0021
     assert found.energy_j == 4.0
 
 
-def test_steps_that_come_irregularly_make_the_unseen_one_less_certain() -> None:
+def test_irregular_steps_make_the_unobserved_one_less_certain() -> None:
     steps = [Step(at_s=at, half_s=0.001, energy_j=6.0 * at) for at in (10.1, 10.2, 10.33, 10.4)]
     assert step_before(steps[0], 4.0, [Track(steps=steps)]).half_s > 0.02
 
@@ -183,7 +183,7 @@ def test_the_step_before_needs_a_period() -> None:
         step_before(Step(at_s=1, half_s=0, energy_j=1), 1.0, [Track()])
 
 
-def test_steps_that_come_too_soon_after_a_track_was_opened_are_no_part_of_its_level() -> None:
+def test_steps_too_soon_after_a_track_was_opened_are_not_part_of_its_level() -> None:
     steps = [Step(at_s=10 + i * 0.05, half_s=0.001, energy_j=60 * 0.05 * i) for i in range(1, 9)]
     level = Track(steps=steps, opened_s=10.0).level()
     assert level is not None
@@ -192,8 +192,8 @@ def test_steps_that_come_too_soon_after_a_track_was_opened_are_no_part_of_its_le
     assert Track(steps=steps, opened_s=10.3).level() is None
 
 
-def test_a_level_that_a_lagging_counter_shows_of_the_window_is_not_the_rest_after_it() -> None:
-    # busy at 120 W until 10.0; the counter lags by 0.12 s, so its first steps show 120 W still, and the rest is 100 W
+def test_a_level_that_a_lagging_counter_shows_of_the_window_is_not_the_idle_level_after_it() -> None:
+    # busy at 120 W until 10.0; the counter lags by 0.12 s, so its first steps still show 120 W; the idle power is 100 W
     energies = [120 * 0.02 * min(i, 6) + 100 * 0.02 * max(0, i - 6) for i in range(1, 16)]
     steps = [Step(at_s=10 + i * 0.02, half_s=0.001, energy_j=j) for i, j in enumerate(energies, start=1)]
     level = Track(steps=steps, opened_s=10.0).level()
@@ -201,7 +201,7 @@ def test_a_level_that_a_lagging_counter_shows_of_the_window_is_not_the_rest_afte
     assert level.power_w == pytest.approx(100, abs=1)
 
 
-def test_power_below_rest_after_the_window_widens_the_uncertainty_by_what_was_missing() -> None:
+def test_power_below_idle_after_the_window_increases_the_uncertainty_by_the_missing_energy() -> None:
     levels = [*LEVELS[:2], (END_S + 0.1, 30.0), LEVELS[2]]
     found = measured(energy=lambda at: energy_up_to(at, levels))
     assert abs(found.energy_j - TRUE_J) <= found.uncertainty_j

@@ -1,15 +1,16 @@
-"""The promise of the stated uncertainty, as the statistic that it is: many seeded windows of every family of shapes."""
+"""The stated uncertainty contains the true energy in 95 % of windows: many seeded windows of every family."""
 
 from random import Random
 from statistics import fmean, median
 
 import pytest
-from families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nvml_sim.virtual import BUSY, IDLE, STALLING
 from scipy.stats import binomtest
-from windows import Figure, Scenario, metered
+
+from testbed.nvml_sim.virtual import BUSY, IDLE, STALLING
+from tests.support.energy_families import FAMILIES
+from tests.support.energy_windows import Figure, Scenario, metered
 
 PROMISED = 0.95
 BOUNDS = {
@@ -25,7 +26,7 @@ BOUNDS = {
     "noise": (0.002, 0.008),
     "stalls": (0.004, 0.008),
     "stalls_and_fall": (0.1, 0.15),
-    "other_rest": (0.02, 0.03),
+    "other_idle_power": (0.02, 0.03),
     "odd_counters": (0.02, 0.05),
     "sampled": (0.01, 0.05),
     "averaged": (0.005, 0.6),
@@ -34,13 +35,13 @@ BOUNDS = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_truth_lies_within_the_stated_uncertainty_as_often_as_promised(family: str) -> None:
+def test_the_true_energy_is_within_the_stated_uncertainty_as_often_as_promised(family: str) -> None:
     assert_the_promise(family, range(150))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_so_it_does_in_thousands_of_windows(family: str) -> None:
+def test_the_same_holds_for_thousands_of_windows(family: str) -> None:
     assert_the_promise(family, range(1000, 2500))
 
 
@@ -56,20 +57,20 @@ def assert_the_promise(family: str, seeds: range) -> None:
 
 
 def reproduced(family: str, missed: dict[int, list[Figure]]) -> str:
-    """Which windows were missed, and how to see one again."""
+    """The windows outside their uncertainty, and how to reproduce them."""
     lines = [f"metered(FAMILIES[{family!r}](Random({seed})), {seed}): {figures}" for seed, figures in missed.items()]
-    return "\n".join([f"{len(missed)} windows are not within their uncertainty:", *lines])
+    return "\n".join([f"{len(missed)} windows are outside their uncertainty:", *lines])
 
 
-def test_the_same_seed_is_the_same_window() -> None:
+def test_the_same_seed_gives_the_same_window() -> None:
     first, again = (metered(FAMILIES["many_cards"](Random(3)), 3) for _ in range(2))
     assert first.record == again.record
     assert first.record != metered(FAMILIES["many_cards"](Random(3)), 4).record
 
 
 @st.composite
-def rests_around_any_work(draw: st.DrawFn) -> Scenario:
-    """Power that does anything above rest within the window, and falls back to rest after it."""
+def any_work_between_idle_periods(draw: st.DrawFn) -> Scenario:
+    """Any power above idle within the window, which falls back to idle after it."""
     idle_w = draw(st.floats(20, 110))
     segment = st.tuples(st.floats(0.001, 0.3), st.floats(120, 700), st.floats(0, 0.05))
     card = {"period_s": draw(st.sampled_from([0.02, 0.05, 0.1])), "lag_s": draw(st.floats(0, 0.12))}
@@ -83,8 +84,8 @@ def rests_around_any_work(draw: st.DrawFn) -> Scenario:
 
 
 @settings(max_examples=150)
-@given(scenario=rests_around_any_work(), seed=st.integers(0, 2**32 - 1))
-def test_no_shape_of_a_windows_power_is_missed_by_much(scenario: Scenario, seed: int) -> None:
+@given(scenario=any_work_between_idle_periods(), seed=st.integers(0, 2**32 - 1))
+def test_no_power_curve_has_an_error_above_twice_the_uncertainty(scenario: Scenario, seed: int) -> None:
     record, figure = metered(scenario, seed)
-    refused = "negative_energy" in record.energy_reasons  # a window that is shorter than its ends are certain
+    refused = "negative_energy" in record.energy_reasons  # the window is shorter than the uncertainty of its ends
     assert refused or abs(figure.energy_j - figure.true_j) <= 2 * figure.uncertainty_j, figure

@@ -1,12 +1,12 @@
-"""The figures, in virtual time: what the meter says of single windows beside what was really drawn."""
+"""The meter's figures of single windows compared with the true energy, in virtual time."""
 
 from functools import partial
 from statistics import fmean
 
 import pytest
-from nvml_sim.virtual import VirtualSystem
-from windows import Figure, Scenario, figures, meter_of, metered, plan, system_of, window
 
+from testbed.nvml_sim.virtual import VirtualSystem
+from tests.support.energy_windows import Figure, Scenario, figures, meter_of, metered, plan, system_of, window
 from workers.energy import EnergyMeter
 
 NO_INSTANT_POWER = {"instant_power_w": "not_supported"}
@@ -41,7 +41,7 @@ def test_power_that_falls_slowly_after_the_work_widens_the_uncertainty(faults: d
     for seed in range(20):
         _, figure = metered(busy(after=[(0.0, 60.0, 0.06)], card={"faults": faults}), seed)
         assert figure.covered
-        assert figure.uncertainty_j > 0.02 * figure.true_j  # 60 ms of it are 8.7 J, which nobody can tell exactly
+        assert figure.uncertainty_j > 0.02 * figure.true_j  # the fall of 60 ms is 8.7 J, which no meter can attribute
 
 
 def test_without_instant_power_a_window_is_less_certain() -> None:
@@ -49,20 +49,20 @@ def test_without_instant_power_a_window_is_less_certain() -> None:
     assert relative_uncertainty(without) > 2 * relative_uncertainty(with_it)
 
 
-def test_a_card_that_rests_differently_afterwards_is_less_certain_by_the_lag_that_it_may_have() -> None:
-    alike, other = (windows(busy(after=[(0.0, rest_w, 0.0)]), 20) for rest_w in (60.0, 100.0))
-    assert relative_uncertainty(other) > 2 * relative_uncertainty(alike)
+def test_a_different_idle_power_after_the_window_increases_the_uncertainty() -> None:
+    same, other = (windows(busy(after=[(0.0, idle_w, 0.0)]), 20) for idle_w in (60.0, 100.0))
+    assert relative_uncertainty(other) > 2 * relative_uncertainty(same)
 
 
-def test_a_counter_whose_lag_hides_the_last_moments_before_the_window_is_held_against_the_instant_power() -> None:
-    moved = [(0.3, 60.0, 0.0), (0.0, 200.0, 0.0)]  # seen by a counter of 20 ms that lags by 0.1 s only after 0.4 s
+def test_the_instant_power_shows_a_change_that_the_counters_lag_hides_before_the_window() -> None:
+    moved = [(0.3, 60.0, 0.0), (0.0, 200.0, 0.0)]  # a 20 ms counter that lags by 0.1 s shows it only after 0.4 s
     scenario = busy(1.0, meanwhile=moved, idle_w=60.0, card={"period_s": 0.02, "lag_s": 0.1})
     for seed in range(20):
         record, figure = metered(scenario, seed)
         assert figure.covered, (seed, figure, record.energy_reasons)
 
 
-def test_the_record_carries_everything_that_the_contract_names() -> None:
+def test_the_record_has_all_figures_and_the_state_of_every_card() -> None:
     system = system_of(busy(cards=2))
     system.cards[1].period_s = 0.05
     record, *_ = window(system, meter_of(system), busy(cards=2))
@@ -81,13 +81,13 @@ def test_the_record_carries_everything_that_the_contract_names() -> None:
     assert first.name == "Virtual H100"
 
 
-def test_a_window_that_does_nothing_has_a_net_energy_around_zero_of_either_sign() -> None:
+def test_a_window_without_work_has_a_net_energy_around_zero_of_either_sign() -> None:
     records = [metered(busy(watts=60.0), seed).record for seed in range(50)]
     assert all(abs(r.gpu_energy_net_j) <= r.gpu_energy_net_uncertainty_j for r in records)
     assert {r.gpu_energy_net_j > 0 for r in records} == {True, False}
 
 
-def test_steady_power_that_was_counted_from_zero_is_no_coarse_counter() -> None:
+def test_steady_power_counted_from_zero_is_not_taken_for_a_coarse_counter() -> None:
     system = VirtualSystem()
     card = system.cards[0]
     card.counter_start_mj, card.phase_s = 0, 0.0
@@ -98,7 +98,7 @@ def test_steady_power_that_was_counted_from_zero_is_no_coarse_counter() -> None:
     assert figure.uncertainty_j <= 0.03 * figure.true_j
 
 
-def test_nvml_is_not_asked_inside_the_window() -> None:
+def test_nvml_is_not_read_inside_the_window() -> None:
     system = VirtualSystem()
     meter = meter_of(system)
     meter.begin()
@@ -107,7 +107,7 @@ def test_nvml_is_not_asked_inside_the_window() -> None:
     assert system.cards[0].calls == before
 
 
-def test_the_device_is_synchronised_before_either_end_is_stamped() -> None:
+def test_the_device_is_synchronised_before_the_start_and_end_times_are_taken() -> None:
     system = VirtualSystem()
     waits: list[float] = []
 
@@ -119,10 +119,10 @@ def test_the_device_is_synchronised_before_either_end_is_stamped() -> None:
     meter.begin()
     assert len(waits) == 1
     record = meter.end()
-    assert record.duration_s == pytest.approx(1.0, abs=0.001)  # the wait at the end is the work's, the first one is not
+    assert record.duration_s == pytest.approx(1.0, abs=0.001)  # only the wait at the end is part of the window
 
 
-def test_a_meter_serves_many_windows_and_predicts_how_certain_the_next_is() -> None:
+def test_a_meter_measures_many_windows_and_predicts_the_next_ones_uncertainty() -> None:
     system = VirtualSystem()
     meter = meter_of(system)
     assert meter.relative_uncertainty_after(1.0) is None
@@ -136,14 +136,14 @@ def test_a_meter_serves_many_windows_and_predicts_how_certain_the_next_is() -> N
     assert meter.relative_uncertainty_after(0.1) == pytest.approx(10 * meter.relative_uncertainty_after(1.0))
 
 
-def test_a_card_given_twice_is_counted_once_and_torchs_spelling_is_understood() -> None:
+def test_a_card_given_twice_counts_once_and_torchs_format_of_uuids_is_accepted() -> None:
     system = VirtualSystem()
     (uuid,) = system.uuids
     meter = EnergyMeter([uuid, uuid.removeprefix("GPU-")], system=system.ports)
     assert list(window(system, meter, busy()).record.per_gpu) == [uuid]
 
 
-def test_a_machine_that_stalls_is_no_counter_that_stands_still() -> None:
+def test_a_stall_of_the_machine_is_not_taken_for_a_stalled_counter() -> None:
     system = VirtualSystem()
     sleep, stalls = system.clock.sleep, iter([5.0])
     system.clock.sleep = lambda seconds: sleep(seconds + next(stalls, 0.0))
@@ -152,7 +152,7 @@ def test_a_machine_that_stalls_is_no_counter_that_stands_still() -> None:
     assert figure.covered
 
 
-def test_end_without_begin_names_the_mistake() -> None:
+def test_end_without_begin_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match="call begin\\(\\) right before the work"):
         EnergyMeter([]).end()
 
@@ -160,16 +160,16 @@ def test_end_without_begin_names_the_mistake() -> None:
 def test_without_a_gpu_the_gpu_figures_are_null_with_a_reason(tmp_path) -> None:
     meter = EnergyMeter([], powercap=tmp_path)
     meter.begin()
-    found = meter.end()
-    assert found.gpu_energy_j is None
-    assert found.gpu_energy_net_j is None
-    assert found.energy_confidence is None
-    assert found.energy_method == "none"
-    assert found.energy_reasons == ("no_gpu",)
+    record = meter.end()
+    assert record.gpu_energy_j is None
+    assert record.gpu_energy_net_j is None
+    assert record.energy_confidence is None
+    assert record.energy_method == "none"
+    assert record.energy_reasons == ("no_gpu",)
     assert meter.relative_uncertainty_after(1.0) is None
 
 
-def test_two_machines_do_not_share_what_they_know_of_their_cards() -> None:
+def test_two_machines_do_not_share_their_baselines() -> None:
     first, second = VirtualSystem(idle_w=60.0), VirtualSystem(idle_w=90.0)
     assert first.uuids == second.uuids
     assert list(meter_of(first).measure_idle().values()) == [pytest.approx(60, rel=0.03)]
@@ -177,7 +177,7 @@ def test_two_machines_do_not_share_what_they_know_of_their_cards() -> None:
 
 
 @pytest.mark.parametrize("waited_s", [0.0, 0.03, 2.0])
-def test_the_wait_for_other_ranks_is_no_part_of_the_window(waited_s: float) -> None:
+def test_the_wait_for_other_ranks_is_not_part_of_the_window(waited_s: float) -> None:
     for seed in range(20):
         system = system_of(busy(), seed)
         meter = meter_of(system)

@@ -19,7 +19,7 @@ def zone(root: Path, folder: str, name: str, energy_uj: int, span_uj: int = 262_
     return root / folder / "energy_uj"
 
 
-def test_packages_and_memory_add_up_over_sockets_and_cores_do_not_count_twice(tmp_path: Path) -> None:
+def test_packages_and_memory_add_up_over_sockets_without_counting_cores_twice(tmp_path: Path) -> None:
     files = [
         zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000),
         zone(tmp_path, "intel-rapl:1", "package-1", 2_000_000),
@@ -36,21 +36,21 @@ def test_packages_and_memory_add_up_over_sockets_and_cores_do_not_count_twice(tm
     assert rapl.between(start, end, "dram") == (3.0, None)
 
 
-def test_a_counter_that_wraps_round_goes_on_from_zero(tmp_path: Path) -> None:
+def test_a_counter_that_wraps_continues_from_zero(tmp_path: Path) -> None:
     file = zone(tmp_path, "intel-rapl:0", "package-0", 9_000_000_000, span_uj=9_999_999_999)
     start = rapl.read(tmp_path)
     file.write_text("1000000000")
     assert rapl.between(start, rapl.read(tmp_path), "cpu") == (2000.0, None)
 
 
-def test_a_window_in_which_a_counter_may_have_gone_round_twice_is_null(tmp_path: Path) -> None:
+def test_a_window_in_which_a_counter_may_have_wrapped_twice_is_null(tmp_path: Path) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 0, span_uj=5_000_000_000)
     start = rapl.read(tmp_path)
     late = rapl.Reading(at_s=start.at_s + 6, values_uj=start.values_uj, reasons=start.reasons)
     assert rapl.between(start, late, "cpu") == (None, "window_longer_than_counter")
 
 
-def test_no_powercap_at_all_is_null_with_its_reason(tmp_path: Path) -> None:
+def test_a_host_without_powercap_is_null_with_its_reason(tmp_path: Path) -> None:
     reading = rapl.read(tmp_path / "missing")
     assert rapl.between(reading, reading, "cpu") == (None, "no_rapl")
     assert rapl.between(reading, reading, "dram") == (None, "no_rapl")
@@ -72,7 +72,7 @@ def test_a_counter_that_only_root_may_read_is_null_with_its_reason() -> None:
 
 
 def as_nobody(call: Callable[[], T]) -> T:
-    """Root may read everything, so a test that runs as root puts that down for a moment."""
+    """Call as an unprivileged user: root may read everything."""
     own = os.geteuid()
     if own == 0:
         os.seteuid(65534)
@@ -82,7 +82,7 @@ def as_nobody(call: Callable[[], T]) -> T:
         os.seteuid(own)
 
 
-def test_a_counter_that_holds_no_number_is_null_with_its_reason(tmp_path: Path) -> None:
+def test_a_counter_without_a_number_is_null_with_its_reason(tmp_path: Path) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 0).write_text("soon\n")
     reading = rapl.read(tmp_path)
     assert rapl.between(reading, reading, "cpu") == (None, "unreadable")
@@ -93,8 +93,8 @@ def test_a_meter_without_gpus_still_reads_the_host(tmp_path: Path) -> None:
     meter = EnergyMeter([], powercap=tmp_path)
     meter.begin()
     file.write_text("43000000")
-    found = meter.end()
-    assert found.cpu_energy_j == 42.0
-    assert found.energy_method == "rapl"
-    assert found.gpu_energy_j is None
-    assert found.dram_energy_reason == "no_dram_domain"
+    record = meter.end()
+    assert record.cpu_energy_j == 42.0
+    assert record.energy_method == "rapl"
+    assert record.gpu_energy_j is None
+    assert record.dram_energy_reason == "no_dram_domain"

@@ -1,9 +1,10 @@
-"""The cards of virtual time are the cards of the C library: the same power makes the same counter."""
+"""The cards in virtual time and those of the C library agree: the same power gives the same counter."""
 
 from typing import Any
 
 import pytest
-from nvml_sim.virtual import IDLE, VirtualCard, VirtualClock
+
+from testbed.nvml_sim.virtual import IDLE, VirtualCard, VirtualClock
 
 MS = 1_000_000
 POWERS = [(0, 60.0, 0), (1000, 350.0, 0), (1400, 100.0, 150), (2100, 420.0, 40), (2300, 60.0, 700)]  # ms, W, ramp in ms
@@ -17,7 +18,7 @@ COUNTERS = {
 }
 
 
-def test_the_counter_shows_what_the_c_librarys_shows(machine_of: Any) -> None:
+def test_the_counter_equals_that_of_the_c_library(machine_of: Any) -> None:
     machine = machine_of(gpus=len(COUNTERS))
     for index, (name, counter) in enumerate(COUNTERS.items()):
         real = machine.cards[index]
@@ -44,7 +45,7 @@ def assert_alike(machine: Any, index: int, virtual: VirtualCard, name: str, *, o
     assert [virtual.counter_mj(moment / 1e9) for moment in moments_ns] == pytest.approx(shown, abs=off_mj), name
 
 
-def test_the_clock_moves_only_when_somebody_waits_or_looks() -> None:
+def test_the_clock_advances_only_when_code_sleeps_or_reads_it() -> None:
     clock = VirtualClock(IDLE, 0)
     first = clock.now_s()
     assert 0 < clock.now_s() - first < 0.001

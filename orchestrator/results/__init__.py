@@ -1,0 +1,1 @@
+"""The two result tables: their rows and columns, and how to write and read them."""

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: simulated NVML, tiny models, made-up sweeps and clusters."""

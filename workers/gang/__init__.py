@@ -1,0 +1,1 @@
+"""The ranks of one run: how they connect, and how they decide together."""
