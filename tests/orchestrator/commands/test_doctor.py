@@ -27,6 +27,7 @@ def test_a_cpu_machine_can_run_sweeps_and_learns_what_they_lack(tmp_path):
     assert "hf_sentinel" not in json.dumps(findings)
 
 
+@pytest.mark.slow
 def test_an_unreachable_cluster_is_broken_and_gives_exit_code_1():
     code, findings = doctor(RAY_ADDRESS="127.0.0.1:1")
     assert code == 1

@@ -40,6 +40,7 @@ def test_json_has_the_verdict_and_every_figure_at_the_top_level(config, capsys):
     assert "differ" in made["notes"]
 
 
+@pytest.mark.slow
 def test_a_folder_is_a_model_and_the_default_output_is_a_table(config, capsys):
     assert main([str(config.parent), *SHAPE]) == 0
     output = capsys.readouterr().out

@@ -1,14 +1,17 @@
 """The gate with bursts of load of 1 to 60 s: two simulated sweeps, in the order of the backlog."""
 
 import numpy as np
+import pytest
 
 from testbed.bursts import Burst, after_s, rates, sweep
 
 
+@pytest.mark.slow
 def test_bursts_of_load_fail_at_most_two_of_two_hundred_pairs() -> None:
     assert rates(np.random.default_rng(1), pairs=200, loss=0.0, every_s=300.0).false_alarms <= 0.01
 
 
+@pytest.mark.slow
 def test_bursts_of_load_hide_an_eight_percent_loss_in_at_most_ten_of_a_hundred_pairs() -> None:
     result = rates(np.random.default_rng(2), pairs=100, loss=0.08, every_s=300.0)
     assert result.detected >= 0.90

@@ -113,6 +113,7 @@ def test_every_flipped_bit_and_every_lost_byte_is_detected(tmp_path: Path, capsy
         assert err.startswith(f"error: {b}: results.parquet cannot be read")
 
 
+@pytest.mark.slow
 def test_damage_to_files_without_a_checksum_gives_a_report_or_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def test_history_detects_a_four_percent_loss_by_its_fifth_snapshot_and_rarely_ra
     assert rates.false_alarms <= 0.01
 
 
+@pytest.mark.slow
 def test_history_does_not_take_the_noise_of_snapshots_for_changes(power: ModuleType) -> None:
     rates = power.history_rates(
         np.random.default_rng(3), histories=25, loss=0.0, world=power.World(cells=40, snapshot_noise=0.02)

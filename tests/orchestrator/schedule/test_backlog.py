@@ -93,6 +93,7 @@ def test_a_resumed_sweep_continues_with_its_current_round() -> None:
     assert [one.repeat for one in drained(backlog(left))] == [1, 2, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_repeats_do_not_lengthen_the_tail_of_a_large_sweep() -> None:
     workload = heavy_tailed(2000, mean_s=100, longest_s=3600, repeats=5)
     report = Simulation(workload, gpus=500).run()
@@ -203,6 +204,7 @@ def test_gangs_and_single_processes_share_the_cluster_to_the_end() -> None:
     assert Simulation(workload, gpus=304).run().over_bound <= 1.05
 
 
+@pytest.mark.slow
 def test_failing_nodes_lose_no_run_and_repeat_little() -> None:
     workload = heavy_tailed(10_000, mean_s=3600, longest_s=14_400)
     report = Simulation(workload, gpus=1000, node_failures_per_hour=0.01).run()

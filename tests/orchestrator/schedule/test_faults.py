@@ -193,6 +193,7 @@ def test_a_hopeless_cell_is_tried_once_and_a_cell_with_an_ok_repeat_is_tried_to_
     }
 
 
+@pytest.mark.slow
 def test_a_process_killed_from_outside_without_further_attempts_is_lost_and_the_others_are_ok(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
@@ -230,6 +231,7 @@ def test_a_hung_run_times_out_its_process_is_gone_and_its_slot_is_used_again(
     assert after.results[0].pid == int(lines(log)[1][2])
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_its_gang_and_the_run_is_tried_again(tmp_path: Path) -> None:
     log, killed = tmp_path / "log", tmp_path / "killed"
     act = {"log": str(log), "kills": str(killed), "on_rank": 1}
@@ -242,6 +244,7 @@ def test_a_rank_that_dies_ends_its_gang_and_the_run_is_tried_again(tmp_path: Pat
     until(lambda: all(map(gone, first_try)))
 
 
+@pytest.mark.slow
 def test_a_loop_that_stops_yields_delivered_results_and_kills_the_rest(
     tmp_path: Path, started: dict[str, list[Any]]
 ) -> None:

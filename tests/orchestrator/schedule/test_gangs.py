@@ -106,6 +106,7 @@ def test_a_gpu_that_ray_has_and_torch_does_not_see_is_an_error() -> None:
     assert "sees no CUDA device" in outcome.failure.error_message
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_its_gang_though_the_others_wait_for_it(tmp_path: Path) -> None:
     log = str(tmp_path / "log")
     act = {"log": log, "kills": "", "on_rank": 1}
@@ -116,6 +117,7 @@ def test_a_rank_that_dies_ends_its_gang_though_the_others_wait_for_it(tmp_path: 
     until(lambda: all(gone(int(pid)) for _, _, pid, _ in lines(Path(log))))
 
 
+@pytest.mark.slow
 def test_a_gang_that_no_node_can_hold_is_skipped_and_a_smaller_one_is_not() -> None:
     ended = outcomes(sweep([{}], axes={"processes": [2, 16], "batch_size": 16}))
     by_size = {outcome.run.cell.processes: outcome for outcome in ended}

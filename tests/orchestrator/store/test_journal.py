@@ -183,6 +183,7 @@ def test_nothing_is_written_to_a_folder_that_another_driver_took_over(
     shutil.rmtree(rescued)
 
 
+@pytest.mark.slow
 def test_a_journal_in_a_bucket_behaves_the_same(bucket: Bucket) -> None:
     folder = Folder(bucket.url())
     first, second, third = runs(3)
