@@ -26,9 +26,8 @@ def _too_old(cell: Cell, hardware: Hardware, on_cuda: bool) -> str | None:
     have = hardware.compute_capability
     if not on_cuda or have is None:
         return None
-    needs: list[tuple[str, tuple[int, int], str]] = []
     spec = PRECISION_SPECS[cell.precision]
-    needs.append((cell.precision, spec.least_capability, spec.because))
+    needs: list[tuple[str, tuple[int, int], str]] = [(cell.precision, spec.least_capability, spec.because)]
     if cell.attention in _FLASH:
         needs.append((cell.attention, _FLASH[cell.attention], "its kernels need it"))
     card = hardware.card or "this card"

@@ -37,16 +37,20 @@ FORBIDDEN = [
 @pytest.fixture(scope="module")
 def lint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the linter reports on a copy of the packages with a module planted for each forbidden import."""
-    copy = tmp_path_factory.mktemp("planted")
-    for package in ("orchestrator", "workers"):
-        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("vendor", "__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    copy = _copy(tmp_path_factory.mktemp("planted"))
     for package, imported in FORBIDDEN:
         folder = copy.joinpath(*package.rstrip(".").split("."))
         (folder / f"{_planted(imported)}.py").write_text(f"import {imported}\n")
     done = _lint(copy)
     assert done.returncode == 1, done.stdout
     return done.stdout
+
+
+def _copy(folder: Path) -> Path:
+    for package in ("orchestrator", "workers"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("vendor", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
 
 
 def _planted(imported: str) -> str:
@@ -68,10 +72,9 @@ def test_a_module_that_imports_what_its_package_may_not_is_reported(lint: str, p
 
 
 def test_a_new_module_at_the_top_has_to_find_its_layer(tmp_path: Path) -> None:
+    _copy(tmp_path)
     for package in ("orchestrator", "workers"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("vendor", "__pycache__"))
         (tmp_path / package / "planted.py").write_text('"""Nothing yet."""\n')
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     done = _lint(tmp_path)
     assert done.returncode == 1
     assert done.stdout.count("planted") >= 2, done.stdout

@@ -23,13 +23,14 @@ def with_cost(
     if cost is None:
         update: dict[str, object] = {"flops_reason": reason or "no FLOPs were counted for this cell"}
     else:
+        rates = _rates(result, cost)
         update = {
             "flops": cost.flops,
             "estimates": cost.estimates,
             "parameters": cost.parameters,
             "active_parameters": cost.active_parameters,
-            **_rates(result, cost),
-            **_utilisations(result, cost, split),
+            **rates,
+            **_utilisations(result, cost, rates["flops_per_second"], split),
         }
     compute = ComputeMetrics.model_validate(dict(measured) | update)
     return result.model_copy(update={"compute_metrics": compute})
@@ -44,13 +45,15 @@ def _rates(result: RawProcessResult, cost: InferenceCost) -> dict[str, float]:
     }
 
 
-def _utilisations(result: RawProcessResult, cost: InferenceCost, split: int) -> dict[str, object]:
+def _utilisations(
+    result: RawProcessResult, cost: InferenceCost, flops_per_second: float, split: int
+) -> dict[str, object]:
     """MFU and MBU, with the source of the peaks or why there are none."""
     used = result.environment.gpu_names * split
     reads = (cost.decode_weight_read_mb, cost.decode_cache_read_mb)
     itl = result.inference_metrics.itl
     model_flops = mfu(
-        flops_per_second=_rates(result, cost)["flops_per_second"],
+        flops_per_second=flops_per_second,
         compute=result.precision_metadata.compute,
         used=used,
     )

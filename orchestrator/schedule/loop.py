@@ -6,7 +6,7 @@ the outcomes of the runs that ended by its event.
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import ray
@@ -14,13 +14,13 @@ import ray
 from orchestrator.config import SweepConfig
 from orchestrator.schedule import faults
 from orchestrator.schedule.backlog import Backlog
-from orchestrator.schedule.cluster import Cluster
+from orchestrator.schedule.cluster import Cluster, Node
 from orchestrator.schedule.endings import Endings
 from orchestrator.schedule.pool import Pool
 from orchestrator.schedule.preparation import Preparation
 from orchestrator.schedule.watch import Watch
-from orchestrator.schedule.worker import START_TIMEOUT_S, Worker
-from workers.records import Outcome
+from orchestrator.schedule.worker import START_TIMEOUT_S, Busy, Worker
+from workers.records import Outcome, ProcessFailure, RawProcessResult
 
 _REFRESH_S = 5.0
 """How often the loop asks which nodes are alive. Unit: s."""
@@ -149,8 +149,7 @@ class Loop:
         self._endings.retries.printed(busy.run, printed)
         if failure is not None and failure.status == "lost":  # its GPU failed, or another rank is gone
             self._pool.close(worker)
-            self._refreshed = float("-inf")  # the whole node may be gone: check now
-            return self._endings.lost(busy, results, failure, worker.nodes[failure.rank or 0])
+            return self._lost(busy, results, failure, worker.nodes[failure.rank or 0])
         self._endings.delivered(worker.nodes)
         if worker.changes:
             changes = "; ".join(sorted(worker.changes))
@@ -171,12 +170,21 @@ class Loop:
         if busy is None:
             return self._endings.failed_to_start(node, faults.first_line(error))
         failure = faults.failure(busy.run, error, host=node.host, attempt=busy.attempt, rank=rank)
+        return self._killed(worker, busy, failure, node)
+
+    def _killed(self, worker: Worker, busy: Busy, failure: ProcessFailure, node: Node) -> list[Outcome]:
+        """The run ends with `failure` and what its ranks had delivered, or is tried again if it was lost."""
         results, _, _, printed = worker.finish()
         self._endings.retries.printed(busy.run, printed)
         if failure.status == "lost":
-            self._refreshed = float("-inf")  # as above
-            return self._endings.lost(busy, results, failure, node)
+            return self._lost(busy, results, failure, node)
         return self._endings.ended(busy.run, results, failure)
+
+    def _lost(
+        self, busy: Busy, results: Sequence[RawProcessResult], failure: ProcessFailure, node: Node
+    ) -> list[Outcome]:
+        self._refreshed = float("-inf")  # the whole node may be gone: check now
+        return self._endings.lost(busy, results, failure, node)
 
     def _end_overdue(self) -> list[Outcome]:
         """Kill workers that are overdue, unless they have delivered while the driver was busy."""
@@ -191,9 +199,7 @@ class Loop:
                 continue
             self._pool.close(worker)
             failure = faults.timed_out(busy.run, self._sweep.timeout_s, host=worker.host, attempt=busy.attempt)
-            results, _, _, printed = worker.finish()
-            self._endings.retries.printed(busy.run, printed)
-            outcomes += self._endings.ended(busy.run, results, failure)
+            outcomes += self._killed(worker, busy, failure, worker.nodes[0])
         return outcomes
 
     def _refresh(self) -> list[Outcome]:
